@@ -6,13 +6,15 @@ CACHE=${POSTRIDER_CACHE:-$CHECKOUT/.cache}
 say() { echo "${0##*/}: $*" >&2; }
 die() { say "$@"; exit 1; }
 
-# need COMMAND DEBIAN_PACKAGE...: fails with the one command that installs what is missing.
-need() {
-  local command=$1
-  shift
-  command -v "$command" >/dev/null 2>&1 ||
-    die "$command is not installed; on Debian or Ubuntu: apt-get install -y $*"
+# missing WHAT DEBIAN_PACKAGE... ends with the one command that installs it, and with a status that
+# lets callers tell an absent program (3) from one that failed (1).
+missing() {
+  say "$1 is missing; on Debian or Ubuntu: apt-get install -y ${*:2}"
+  exit 3
 }
+
+# need COMMAND DEBIAN_PACKAGE...
+need() { command -v "$1" >/dev/null 2>&1 || missing "$@"; }
 
 # free_port prints a loopback port that nobody listens on. The range ends below the one from
 # which Linux takes the ports of outgoing connections: such a connection, made by a test

@@ -24,7 +24,7 @@ choose_binaries() {
     BIN=$(cat "$DIR/binaries")
   elif [ -n "${PGVERSION:-}" ]; then
     BIN=/usr/lib/postgresql/$PGVERSION/bin
-    [ -x "$BIN/initdb" ] || die "$BIN/initdb is missing; on Debian or Ubuntu: apt-get install -y postgresql-$PGVERSION"
+    [ -x "$BIN/initdb" ] || missing "Postgres $PGVERSION" "postgresql-$PGVERSION"
   elif command -v initdb >/dev/null 2>&1; then
     BIN=$(dirname "$(command -v initdb)")
   else
@@ -32,7 +32,7 @@ choose_binaries() {
     for dir in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V); do
       if [ -x "$dir/initdb" ]; then BIN=$dir; fi
     done
-    [ -n "$BIN" ] || die "Postgres is not installed; on Debian or Ubuntu: apt-get install -y postgresql"
+    [ -n "$BIN" ] || missing Postgres postgresql
   fi
 }
 
@@ -67,7 +67,7 @@ configure() {
   chmod 700 "$DIR/data"
   owned "$DIR/data"
   if ! as_owner test -w "$DIR/data"; then
-    die "user ${OWNER:-$(id -un)} cannot enter $DIR; choose a directory below /tmp"
+    die "user ${OWNER:-$(id -un)} cannot enter $DIR; choose a directory that it can enter, such as one below /tmp"
   fi
   as_owner "$BIN/initdb" --pgdata="$DIR/data" --username=postgres --auth=trust --no-locale --encoding=UTF8 --no-sync \
     >"$DIR/initdb.log" 2>&1 || { tail -20 "$DIR/initdb.log" >&2; die "initdb failed, see $DIR/initdb.log"; }
