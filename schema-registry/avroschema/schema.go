@@ -36,6 +36,7 @@ type Schema struct {
 	Name    string   // full name, e.g. "order.created"; empty for unnamed types
 	Aliases []string // full names
 	Doc     string
+	HasDoc  bool // a doc was given, if only an empty one
 	IsError bool // record declared as "error"
 
 	Fields      []*Field  // Record
@@ -66,10 +67,13 @@ type Logical struct {
 
 // Field is a field of a record.
 type Field struct {
-	Name    string
-	Doc     string
-	Type    *Schema
-	Default []byte // JSON text of the default; nil when there is none
+	Name   string
+	Doc    string
+	HasDoc bool // a doc was given, if only an empty one
+	Type   *Schema
+	// Default is the JSON text of the default; nil when there is none. For a float or double
+	// it may be one of the strings "NaN", "Infinity", "-Infinity", which JSON has no number for.
+	Default []byte
 	Order   string // "ascending" (the default), "descending" or "ignore"
 	Aliases []string
 	Props   []Prop
