@@ -62,22 +62,15 @@ func onServer(ctx context.Context, server string, do func(*pgx.Conn) error) erro
 
 // dropDatabase removes a database in spite of whoever still uses it. The order matters: a
 // relay that is still running reconnects at once, so the door is shut before anybody is
-// shown out; a slot cannot be dropped while its walsender lives; a database cannot be
-// dropped while it has slots.
+// shown out; and only slots without a walsender go with their database.
 func dropDatabase(ctx context.Context, conn *pgx.Conn, name string) error {
-	steps := []struct {
-		sql  string
-		args []any
-	}{
-		{"ALTER DATABASE " + name + " ALLOW_CONNECTIONS false", nil},
-		{"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = $1", []any{name}},
-		{"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1", []any{name}},
-		{"DROP DATABASE " + name, nil},
+	if _, err := conn.Exec(ctx, "ALTER DATABASE "+name+" ALLOW_CONNECTIONS false"); err != nil {
+		return err
 	}
-	for _, step := range steps {
-		if _, err := conn.Exec(ctx, step.sql, step.args...); err != nil {
-			return err
-		}
+	const terminate = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = $1"
+	if _, err := conn.Exec(ctx, terminate, name); err != nil {
+		return err
 	}
-	return nil
+	_, err := conn.Exec(ctx, "DROP DATABASE "+name)
+	return err
 }

@@ -100,6 +100,30 @@ func TestPostgres_DropsDatabaseWithActiveSlot(t *testing.T) {
 	_ = walsender.Close(context.WithoutCancel(ctx))
 }
 
+func TestPostgres_DropsDatabaseOfClientThatReconnects(t *testing.T) {
+	t.Parallel()
+	reconnects := make(chan struct{})
+	t.Run("user", func(t *testing.T) {
+		url := Postgres(t)
+		connected := make(chan struct{})
+		go func() {
+			defer close(reconnects)
+			for first := true; ; first = false {
+				conn, err := pgx.Connect(context.Background(), url)
+				if err != nil {
+					return // shut out
+				}
+				if first {
+					close(connected)
+				}
+				_ = conn.QueryRow(context.Background(), "SELECT pg_sleep(60)").Scan(nil)
+			}
+		}()
+		<-connected
+	})
+	<-reconnects
+}
+
 func TestPostgres_DropsInactiveSlot(t *testing.T) {
 	t.Parallel()
 	slot := UniqueName(t)
