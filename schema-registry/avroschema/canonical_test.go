@@ -31,7 +31,7 @@ func TestCanonical_IsTheTextOfJava(t *testing.T) {
 		"named like a type":       {`{"type":"record","name":"n.r","fields":[{"name":"a","type":{"type":"fixed","name":"int","size":1}},{"name":"b","type":"n.int"}]}`, `{"type":"record","name":"r","namespace":"n","fields":[{"name":"a","type":{"type":"fixed","name":"int","size":1}},{"name":"b","type":"n.int"}]}`},
 		"forward reference":       {`{"type":"record","name":"r","fields":[{"name":"a","type":"f"},{"name":"b","type":{"type":"fixed","name":"f","size":1}}]}`, `{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"fixed","name":"f","size":1}},{"name":"b","type":"f"}]}`},
 		"attributes out of place": {`{"type":"array","items":"int","size":1,"name":"x","default":[]}`, `{"type":"array","items":"int","default":[]}`},
-		"doubles":                 {`{"type":"int","x":[1.0,1.50,1e5,1e7,1.5e-4,-0.0,123456789.5,1e400,-0]}`, `{"type":"int","x":[1.0,1.5,100000.0,1.0E7,1.5E-4,-0.0,1.234567895E8,"Infinity",0]}`},
+		"doubles":                 {`{"type":"int","x":[1.0,1.50,1e5,1e7,1.5e-4,-0.0,123456789.5,1e400,-0,5e-324]}`, `{"type":"int","x":[1.0,1.5,100000.0,1.0E7,1.5E-4,-0.0,1.234567895E8,"Infinity",0,4.9E-324]}`},
 		"default written as text": {field(`"double"`, `"1e10"`), `{"type":"record","name":"r","fields":[{"name":"a","type":"double","default":1.0E10}]}`},
 		"strings":                 {`{"type":"int","x":"\u00e4\u001f\/\"\\\n\ud83d\ude00\u007f"}`, "{\"type\":\"int\",\"x\":\"ä\\u001F/\\\"\\\\\\n😀\x7f\"}"},
 		"attribute twice":         {`{"type":"int","a":1,"b":2,"a":3}`, `{"type":"int","a":3,"b":2}`},

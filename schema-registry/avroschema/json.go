@@ -385,7 +385,8 @@ func formatDouble(f float64) string {
 	}
 	mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(f, 'e', -1, 64), "e")
 	if !strings.Contains(mantissa, ".") {
-		mantissa += ".0"
+		// Java writes two digits at least, the nearest ones: 4.9E-324, not 5.0E-324.
+		mantissa, _, _ = strings.Cut(strconv.FormatFloat(f, 'e', 1, 64), "e")
 	}
 	e, _ := strconv.Atoi(exponent)
 	return mantissa + "E" + strconv.Itoa(e)
