@@ -34,6 +34,7 @@ const (
 	kindMap
 	kindRecord
 	kindUnion
+	kindDefaultUnion
 )
 
 // node is a type of the schema, ready for encoding. Recursive types make cycles.
@@ -51,7 +52,7 @@ type node struct {
 	symbols          map[string]int // kindEnum
 	item             *node          // kindArray, kindMap
 	record           *record        // kindRecord
-	union            *union         // kindUnion
+	union            *union         // kindUnion, kindDefaultUnion
 }
 
 // compiler makes nodes of schemas.
@@ -233,18 +234,22 @@ func isKey(name string) bool {
 }
 
 func (c *compiler) union(n *node, s *avroschema.Schema, isDefault bool) error {
-	u := &union{tags: map[string]branch{}, firstFits: isDefault}
+	u := &union{tags: map[string]branch{}}
 	*n = node{kind: kindUnion, union: u}
+	if isDefault {
+		n.kind = kindDefaultUnion
+	}
 	names := make([]string, len(s.Branches))
 	for i, bs := range s.Branches {
 		bn, err := c.node(bs, isDefault)
 		if err != nil {
 			return fmt.Errorf("branch %d of a union: %w", i, err)
 		}
-		if bn.kind == kindUnion {
+		if bn.union != nil {
 			return fmt.Errorf("branch %d of a union is a union", i)
 		}
 		b := branch{int64(i), bn}
+		u.all = append(u.all, b)
 		for _, f := range bn.forms() {
 			u.byForm[f] = append(u.byForm[f], b)
 		}
@@ -255,13 +260,11 @@ func (c *compiler) union(n *node, s *avroschema.Schema, isDefault bool) error {
 	}
 	u.name = strings.Join(names, " or ")
 	n.name = u.name
-	if isDefault || slices.ContainsFunc(u.byForm[formObject], func(b branch) bool { return b.node.kind == kindMap }) {
+	if slices.ContainsFunc(u.byForm[formObject], func(b branch) bool { return b.node.kind == kindMap }) {
 		u.tags = nil
 	}
-	if !isDefault {
-		for _, f := range []form{formNumber, formString} {
-			slices.SortStableFunc(u.byForm[f], func(a, b branch) int { return a.node.rank(f) - b.node.rank(f) })
-		}
+	for _, f := range []form{formNumber, formString} {
+		slices.SortStableFunc(u.byForm[f], func(a, b branch) int { return a.node.rank(f) - b.node.rank(f) })
 	}
 	return nil
 }

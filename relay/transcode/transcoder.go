@@ -46,6 +46,7 @@ type encoder struct {
 	doc   []byte
 	pos   int
 	depth int
+	tries int // of branches, for a default
 
 	text  []byte // the last string that had escapes, decoded
 	spans []span // a stack: where fields and map keys of the open objects lie in dst
@@ -95,6 +96,8 @@ func (e *encoder) value(dst []byte, n *node) ([]byte, *Error) {
 		return e.union(dst, n.union)
 	case kindRecord:
 		return e.record(dst, n)
+	case kindDefaultUnion:
+		return e.defaultUnion(dst, n.union)
 	case kindArray:
 		return e.array(dst, n)
 	case kindMap:

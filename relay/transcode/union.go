@@ -17,8 +17,7 @@ type union struct {
 	// empty when there is a map branch: then no key of an object can be told from a tag.
 	tags map[string]branch
 
-	// firstFits is for defaults, where the specification wants the first branch that fits.
-	firstFits bool
+	all []branch // in the schema's order
 }
 
 // branch is a branch of a union.
@@ -64,6 +63,26 @@ func (e *encoder) firstBranch(dst []byte, branches []branch, u *union) ([]byte, 
 		reasons = append(reasons, err.Reason)
 	}
 	return dst, e.fail(kind, "fits no branch of "+u.name+": "+strings.Join(reasons, "; "))
+}
+
+// maxTries bounds the work for the defaults of one schema.
+const maxTries = 100_000
+
+// defaultUnion encodes a default as the first branch that it fits, in the schema's order,
+// which is what the specification wants of defaults.
+func (e *encoder) defaultUnion(dst []byte, u *union) ([]byte, *Error) {
+	pos, depth, spans := e.pos, e.depth, len(e.spans)
+	for _, b := range u.all {
+		if e.tries++; e.tries > maxTries {
+			return dst, e.fail(TooDeep, "too many combinations of branches in unions that nest")
+		}
+		out, err := e.branch(dst, b)
+		if err == nil || err.Kind == notReady || err.Kind == TooDeep {
+			return out, err
+		}
+		e.pos, e.depth, e.spans = pos, depth, e.spans[:spans]
+	}
+	return dst, e.fail(WrongType, "fits no branch of "+u.name)
 }
 
 func (e *encoder) unionObject(dst []byte, u *union) ([]byte, *Error) {
@@ -149,9 +168,6 @@ func (e *encoder) tagged(dst []byte, b branch) ([]byte, *Error) {
 func (e *encoder) objectBranch(u *union) (fit branch, found bool, err *Error) {
 	for _, b := range u.byForm[formObject] {
 		if b.node.kind == kindMap {
-			if !found && u.firstFits {
-				return b, true, nil
-			}
 			continue
 		}
 		misfit, err := e.misfit(b.node.record)
@@ -160,9 +176,6 @@ func (e *encoder) objectBranch(u *union) (fit branch, found bool, err *Error) {
 		}
 		if misfit.kind != 0 {
 			continue
-		}
-		if u.firstFits {
-			return b, true, nil
 		}
 		if found {
 			return branch{}, false, e.fail(Ambiguous, fmt.Sprintf(
