@@ -95,7 +95,7 @@ func newRow(e *Event, inherited map[string]string) (row, *EventError) {
 		aggregateID:   e.AggregateID,
 		eventType:     e.Type,
 		topic:         e.Topic,
-		expiresAt:     e.ExpiresAt,
+		expiresAt:     e.ExpiresAt.Truncate(time.Microsecond), // as Postgres keeps it
 	}
 	if r.id == ([16]byte{}) {
 		r.id = NewID()
