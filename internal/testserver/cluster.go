@@ -24,9 +24,7 @@ type cluster struct {
 
 func newCluster(t testing.TB, name string, options ...string) *cluster {
 	t.Helper()
-	// Not t.TempDir: only the current user may enter that, and as root the server runs as
-	// somebody else.
-	dir, err := os.MkdirTemp("", "postrider-test-")
+	dir, err := os.MkdirTemp("", "postrider-test-") //nolint:usetesting // only we may enter t.TempDir; as root the server is another user
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +33,7 @@ func newCluster(t testing.TB, name string, options ...string) *cluster {
 	}
 	c := &cluster{t: t, script: script(t, name), dir: dir, env: map[string]string{}}
 	t.Cleanup(func() {
-		c.run("stop")
+		c.run("stop", "--immediate")
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("remove the cluster's files: %v", err)
 		}
@@ -136,6 +134,12 @@ func (k *KafkaCluster) Brokers() []string {
 func (k *KafkaCluster) StopNode(node int) {
 	k.cluster.t.Helper()
 	k.cluster.run("stop", strconv.Itoa(node))
+}
+
+// KillNode ends one node by SIGKILL.
+func (k *KafkaCluster) KillNode(node int) {
+	k.cluster.t.Helper()
+	k.cluster.run("stop", strconv.Itoa(node), "--immediate")
 }
 
 // Start starts the nodes that are down and returns when they serve.

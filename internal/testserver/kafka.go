@@ -2,6 +2,7 @@ package testserver
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -105,7 +106,7 @@ func deleteTopic(ctx context.Context, client *kgo.Client, name string) error {
 		return err
 	}
 	err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
-	if err == kerr.UnknownTopicOrPartition {
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return nil
 	}
 	return err

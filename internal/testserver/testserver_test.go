@@ -251,6 +251,8 @@ func TestKafkaCluster_ServesWithOneNodeDown(t *testing.T) {
 	produce(t, kafka.Brokers(), topic)
 	kafka.Start()
 	produce(t, kafka.Brokers()[:1], topic)
+	kafka.KillNode(2)
+	produce(t, kafka.Brokers()[2:], topic)
 }
 
 func newClient(t *testing.T, options ...kgo.Opt) *kgo.Client {

@@ -3,7 +3,9 @@
 #
 #   kafka.sh start DIR [--nodes N]   starts what does not run yet, prints the environment to eval
 #   kafka.sh env DIR                 prints that environment again
-#   kafka.sh stop DIR [NODE]         stops all nodes, or the one of that number; `start` brings it back
+#   kafka.sh stop DIR [NODE] [--immediate]
+#                                    stops all nodes, or the one of that number, with --immediate by
+#                                    SIGKILL; `start` brings them back on their ports
 #
 # DIR keeps data, logs, ports and certificates and may be removed after `stop`. Every node has three
 # listeners: plain text; SASL over TLS (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512); and TLS that demands a
@@ -177,19 +179,23 @@ await() {
   die "node $node is not ready after 90 s, see $log"
 }
 
+# halt NODE [--immediate]
 halt() {
-  local node=$1 pid
+  local node=$1 pid grace=100
+  if [ "${2:-}" = --immediate ]; then grace=0; fi
   if running "$node"; then
     if [ -f "$DIR/node$node/container" ]; then
-      docker stop -t 10 "$(cat "$DIR/node$node/container")" >/dev/null
+      docker stop -t $((grace / 10)) "$(cat "$DIR/node$node/container")" >/dev/null
     else
       pid=$(cat "$DIR/node$node/pid")
-      kill "$pid" 2>/dev/null || true
-      for _ in $(seq 100); do
+      if [ $grace != 0 ]; then kill "$pid" 2>/dev/null || true; fi
+      for _ in $(seq $grace); do
         running "$node" || break
         sleep 0.1
       done
       if running "$node"; then kill -KILL "$pid" 2>/dev/null || true; fi
+      # The ports are free for the next start only when the process is gone.
+      while running "$node"; do sleep 0.1; done
     fi
   fi
   rm -f "$DIR/node$node/pid" "$DIR/node$node/container"
@@ -233,7 +239,7 @@ case $ACTION in
     for node in $(seq "$NODES"); do format "$node" & pids+=($!); done
     for pid in "${pids[@]}"; do wait "$pid"; done
     # A half-started cluster would outlive a caller that only sees the failure.
-    trap 'for node in $(seq "$NODES"); do halt "$node"; done' EXIT
+    trap 'for node in $(seq "$NODES"); do halt "$node" --immediate; done' EXIT
     trap 'exit 130' INT TERM
     for node in $(seq "$NODES"); do launch "$node"; done
     for node in $(seq "$NODES"); do await "$node"; done
@@ -243,13 +249,14 @@ case $ACTION in
   env) print_env ;;
   stop)
     [ -f "$DIR/nodes" ] || exit 0
-    if [ -n "${1:-}" ]; then
-      halt "$1"
-    else
-      # Together: a node alone would wait for the quorum that the others have just left.
-      for node in $(seq "$(cat "$DIR/nodes")"); do halt "$node" & done
-      wait
+    nodes=$(seq "$(cat "$DIR/nodes")")
+    if [ "${1:---immediate}" != --immediate ]; then
+      nodes=$1
+      shift
     fi
+    # Together: a node alone would wait for the quorum that the others have just left.
+    for node in $nodes; do halt "$node" "$@" & done
+    wait
     ;;
   *) usage ;;
 esac

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by kafka.sh and postgres.sh; sourced, not run.
 
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -38,7 +39,7 @@ runs() {
   [ -s "$1" ] || return 1
   pid=$(cat "$1")
   if [ -r "/proc/$pid/cmdline" ]; then
-    tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qF -- "$2"
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "$2"
   else
     ps -ww -o command= -p "$pid" 2>/dev/null | grep -qF -- "$2"
   fi

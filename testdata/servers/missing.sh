@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Prints the Debian packages that `make test` needs and this machine lacks, in one line.
+set -euo pipefail
+packages=()
+command -v gcc >/dev/null 2>&1 || packages+=(gcc libc6-dev) # the race detector links C
+command -v openssl >/dev/null 2>&1 || packages+=(openssl)
+if [ -z "${POSTGRES_URL:-}" ]; then
+  command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
+fi
+if [ -z "${KAFKA_BROKERS:-}" ] && ! docker version >/dev/null 2>&1; then
+  command -v java >/dev/null 2>&1 || packages+=(default-jre-headless)
+  command -v mvn >/dev/null 2>&1 || packages+=(maven)
+fi
+echo "${packages[*]}"
