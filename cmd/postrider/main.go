@@ -48,6 +48,7 @@ the schemas compatible.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	root.AddCommand(
+		newOutboxCommand(),
 		newVersionCommand(),
 	)
 	return root
