@@ -49,6 +49,7 @@ the schemas compatible.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	root.AddCommand(
 		newOutboxCommand(),
+		newRelayCommand(),
 		newVersionCommand(),
 	)
 	return root

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/postrider/postrider/relay"
+)
+
+func newRelayCommand() *cobra.Command {
+	var (
+		file, logLevel, logFormat string
+		check                     bool
+		set                       []string
+	)
+	cmd := &cobra.Command{
+		Use:   "relay -c FILE",
+		Short: "Publish the outbox to Kafka: the daemon",
+		Long: `Reads the outbox table by logical replication and publishes its events to Kafka,
+in commit order per key. It makes its publication and its replication slot, publishes the
+rows that were there before, and then streams until it is told to stop (SIGTERM, Ctrl-C).
+
+Every key of the file can be given by the environment (POSTRIDER_KAFKA_BROKERS for
+kafka.brokers) and by --set kafka.brokers=host:9092, which wins. ${NAME} in a value is
+replaced from the environment, a value file:PATH by the file's content.`,
+		Example: `  postrider relay -c postrider.yaml
+  postrider relay -c postrider.yaml --check-config
+  curl -s http://127.0.0.1:8080/status`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := relay.LoadConfig(file, os.Environ(), set)
+			if err == nil {
+				err = cfg.Validate()
+			}
+			if check {
+				if text, yamlErr := cfg.YAML(); yamlErr == nil {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s", text)
+				}
+			}
+			if err != nil {
+				return usageError(configProblems(err))
+			}
+			if check {
+				fmt.Fprintln(cmd.ErrOrStderr(), "configuration is valid")
+				return nil
+			}
+			logger, err := newLogger(logLevel, logFormat)
+			if err != nil {
+				return usageError(err)
+			}
+			r, err := relay.New(cfg, relay.Options{Logger: logger})
+			if err != nil {
+				return usageError(err)
+			}
+			logger.Info("postrider relay", "version", buildVersion(), "name", cfg.Name)
+			return r.Run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&file, "config", "c", "", "configuration file (YAML)")
+	f.BoolVar(&check, "check-config", false, "print the effective configuration, secrets masked, and every problem; then exit")
+	f.StringArrayVar(&set, "set", nil, "set a configuration key, such as kafka.brokers=host:9092 (repeatable)")
+	addLogFlags(cmd, &logLevel, &logFormat)
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	return cmd
+}
+
+// configProblems lists the joined problems of a configuration, one a line.
+func configProblems(err error) error {
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) == 1 {
+		return err
+	}
+	return errors.New("the configuration has problems:\n  " + strings.Join(lines, "\n  "))
+}
+
+func addLogFlags(cmd *cobra.Command, level, format *string) {
+	cmd.Flags().StringVar(level, "log-level", "info", "debug, info, warn or error")
+	cmd.Flags().StringVar(format, "log-format", "auto", "text, json, or auto: text on a terminal")
+}
+
+// newLogger logs to standard error.
+func newLogger(level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level: %q is not one of debug, info, warn, error", level)
+	}
+	terminal := term.IsTerminal(int(os.Stderr.Fd()))
+	switch {
+	case format == "json", format == "auto" && !terminal:
+		return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: l})), nil
+	case format == "text", format == "auto":
+		return slog.New(tint.NewHandler(os.Stderr, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !terminal})), nil
+	}
+	return nil, fmt.Errorf("--log-format: %q is not one of auto, text, json", format)
+}

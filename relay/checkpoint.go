@@ -1,0 +1,184 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Checkpoint turns acknowledgements, which arrive in any order, into one LSN that only
+// rises: everything up to it is durably in Kafka. It is the only source of what the relay
+// confirms to Postgres.
+//
+// One goroutine opens and closes transactions, in the order of the stream; any goroutine
+// may acknowledge and read.
+type Checkpoint struct {
+	mu      sync.Mutex
+	ring    []transaction // ring buffer; its length is a power of two
+	first   Ticket        // the oldest transaction in the ring
+	next    Ticket        // the ticket that Begin hands out next
+	flushed LSN
+	waiters []waiter
+
+	// observe is told the commit time of every transaction with events when the last of
+	// them has been acknowledged. It runs under the lock and must be quick.
+	observe func(committed time.Time)
+}
+
+// Ticket names a transaction within a Checkpoint. Tickets rise by one.
+type Ticket uint64
+
+// waiter wants to know when flushed reaches lsn.
+type waiter struct {
+	lsn  LSN
+	done chan struct{}
+}
+
+type transaction struct {
+	end       LSN
+	pending   int32 // events added and not acknowledged
+	events    bool
+	closed    bool
+	committed time.Time
+}
+
+// NewCheckpoint returns a checkpoint that stands at flushed: the slot's confirmed LSN.
+func NewCheckpoint(flushed LSN, observe func(committed time.Time)) *Checkpoint {
+	if observe == nil {
+		observe = func(time.Time) {}
+	}
+	return &Checkpoint{ring: make([]transaction, 1024), flushed: flushed, observe: observe}
+}
+
+// Begin opens the next transaction of the stream. The one before must have been closed by
+// Commit.
+func (c *Checkpoint) Begin(committed time.Time) Ticket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.push(transaction{committed: committed})
+}
+
+func (c *Checkpoint) push(tx transaction) Ticket {
+	if int(c.next-c.first) == len(c.ring) {
+		grown := make([]transaction, 2*len(c.ring))
+		for t := c.first; t < c.next; t++ {
+			grown[int(t)&(len(grown)-1)] = *c.at(t)
+		}
+		c.ring = grown
+	}
+	t := c.next
+	c.next++
+	*c.at(t) = tx
+	return t
+}
+
+func (c *Checkpoint) at(t Ticket) *transaction { return &c.ring[int(t)&(len(c.ring)-1)] }
+
+// Add counts one more event of transaction t, before it is handed to the publisher.
+func (c *Checkpoint) Add(t Ticket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tx := c.at(t)
+	tx.pending++
+	tx.events = true
+}
+
+// Commit closes transaction t, which ends at end: the LSN that may be confirmed once every
+// event of it, and of every transaction before it, is acknowledged.
+func (c *Checkpoint) Commit(t Ticket, end LSN) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tx := c.at(t)
+	tx.end, tx.closed = end, true
+	c.advance()
+}
+
+// Progress records that the stream holds nothing for us up to lsn. It takes its place in
+// the line like a transaction without events, so that an LSN from a keepalive can never
+// overtake an event that was read before it.
+func (c *Checkpoint) Progress(lsn LSN) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.next > c.first {
+		// Many keepalives behind one slow event need one entry, not many.
+		if last := c.at(c.next - 1); last.closed && !last.events {
+			last.end = max(last.end, lsn)
+			c.advance()
+			return
+		}
+	}
+	c.push(transaction{end: lsn, closed: true})
+	c.advance()
+}
+
+// Ack records that the broker has durably accepted one event of each transaction in
+// tickets; a transaction stands there as often as it has events acknowledged.
+func (c *Checkpoint) Ack(tickets []Ticket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range tickets {
+		c.at(t).pending--
+	}
+	c.advance()
+}
+
+// advance moves flushed over every leading transaction that is closed and acknowledged.
+func (c *Checkpoint) advance() {
+	for c.first < c.next {
+		tx := c.at(c.first)
+		if !tx.closed || tx.pending > 0 {
+			break
+		}
+		if tx.events {
+			c.observe(tx.committed)
+		}
+		c.flushed = max(c.flushed, tx.end)
+		c.first++
+	}
+	for i := 0; i < len(c.waiters); i++ {
+		if w := c.waiters[i]; w.lsn <= c.flushed {
+			close(w.done)
+			c.waiters = slices.Delete(c.waiters, i, i+1)
+			i--
+		}
+	}
+}
+
+// wait returns nil when flushed has reached lsn, or the cause of ctx's end.
+func (c *Checkpoint) wait(ctx context.Context, lsn LSN) error {
+	c.mu.Lock()
+	if c.flushed >= lsn {
+		c.mu.Unlock()
+		return nil
+	}
+	done := make(chan struct{})
+	c.waiters = append(c.waiters, waiter{lsn, done})
+	c.mu.Unlock()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Flushed returns the LSN up to which everything is durably in Kafka.
+func (c *Checkpoint) Flushed() LSN {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flushed
+}
+
+// Oldest returns the commit time of the oldest transaction that is not wholly
+// acknowledged, or false where there is none.
+func (c *Checkpoint) Oldest() (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for t := c.first; t < c.next; t++ {
+		if tx := c.at(t); tx.events {
+			return tx.committed, true
+		}
+	}
+	return time.Time{}, false
+}

@@ -1,0 +1,78 @@
+package relay
+
+import (
+	"encoding/binary"
+)
+
+// chunkSize is how many bytes of the stream travel together from the source to the
+// encoder. Larger chunks cost latency under load and memory, smaller ones a channel
+// operation more often.
+const chunkSize = 128 << 10
+
+// chunkCount bounds the chunks that exist, and with them what is read ahead of the
+// encoder. A transaction of any size passes through them piece by piece.
+const chunkCount = 16
+
+// A chunk is a run of messages in the order of the stream. The source fills it, the
+// encoder reads it and gives it back.
+type chunk struct {
+	buf      []byte
+	messages int
+	// serverTime is the server's clock when it sent the last message, microseconds since
+	// 2000-01-01: the clock by which events expire.
+	serverTime int64
+}
+
+// The messages in a chunk: a length, a tag and the bytes.
+const (
+	tagWAL      = 'w' // a pgoutput message
+	tagProgress = 'k' // an LSN from a keepalive, at its place in the stream
+)
+
+const chunkHeader = 5
+
+func (c *chunk) reset() {
+	if cap(c.buf) > 4*chunkSize {
+		c.buf = nil // one huge row must not stay in memory for ever
+	}
+	c.buf, c.messages = c.buf[:0], 0
+}
+
+func (c *chunk) full() bool { return len(c.buf) >= chunkSize }
+
+func (c *chunk) appendWAL(msg []byte) {
+	c.buf = binary.LittleEndian.AppendUint32(c.buf, uint32(len(msg)))
+	c.buf = append(c.buf, tagWAL)
+	c.buf = append(c.buf, msg...)
+	c.messages++
+}
+
+func (c *chunk) appendProgress(lsn LSN) {
+	c.buf = binary.LittleEndian.AppendUint32(c.buf, 8)
+	c.buf = append(c.buf, tagProgress)
+	c.buf = binary.LittleEndian.AppendUint64(c.buf, uint64(lsn))
+	c.messages++
+}
+
+// next splits the first message off buf, which only this file has written.
+func nextMessage(buf []byte) (tag byte, msg, rest []byte) {
+	n := binary.LittleEndian.Uint32(buf)
+	return buf[4], buf[chunkHeader : chunkHeader+n], buf[chunkHeader+n:]
+}
+
+func progressLSN(msg []byte) LSN { return LSN(binary.LittleEndian.Uint64(msg)) }
+
+// chunks is the bounded set of chunks of one session: taken from free, handed over by
+// filled, and given back to free.
+type chunks struct {
+	free   chan *chunk
+	filled chan *chunk
+}
+
+func newChunks() *chunks {
+	c := &chunks{free: make(chan *chunk, chunkCount), filled: make(chan *chunk, chunkCount)}
+	for range chunkCount {
+		c.free <- new(chunk)
+	}
+	return c
+}

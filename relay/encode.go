@@ -1,0 +1,352 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+const (
+	headerPosition      = "postrider-position"
+	headerSchemaVersion = "postrider-schema-version" // a row pins a version of its subject by it
+
+	// haltRetry is how often a relay that stands at an event tries it again.
+	haltRetry = 5 * time.Second
+)
+
+// errStopped ends the encoder in the middle of a chunk: what it did not reach is read again
+// at the next start.
+var errStopped = errors.New("stopped")
+
+// Encoder turns chunks of the stream into blocks of records: it decodes, routes and encodes
+// each change, in order. An event that cannot become a record now is tried again here, with
+// everything after it waiting: nothing overtakes it and nothing is read twice.
+//
+// All state belongs to the goroutine that calls Run.
+type Encoder struct {
+	cfg        *Config
+	log        *slog.Logger
+	status     *Status
+	metrics    *metrics
+	checkpoint *Checkpoint
+	schemas    *schemas
+	cluster    *cluster
+	publisher  *Publisher
+
+	decoder *Decoder
+	router  *Router
+	change  Change
+	event   Event
+
+	topicTemplate   template
+	subjectTemplate template
+	name            []byte // scratch for topics and subjects
+	static          staticHeaders
+
+	// skipBefore is where the session before got to: events below it are in Kafka.
+	skipBefore Position
+	// verdicts are records that the brokers refused in an earlier session.
+	verdicts map[Position]*HaltError
+
+	block    *block
+	open     bool // inside a transaction
+	ticket   Ticket
+	position Position // of the next event
+	commit   time.Time
+	xid      uint32
+	now      time.Time // the server's clock
+	reached  Position  // everything below was handed to the publisher
+}
+
+// staticHeaders are the headers that all records share.
+type staticHeaders struct {
+	specVersion, source, contentAvro sarama.RecordHeader
+}
+
+func newEncoder(cfg *Config, log *slog.Logger, status *Status, m *metrics) (*Encoder, error) {
+	e := &Encoder{cfg: cfg, log: log, status: status, metrics: m, decoder: NewDecoder()}
+	var err error
+	if e.topicTemplate, err = parseTemplate(cfg.Outbox.Topic); err != nil {
+		return nil, fmt.Errorf("outbox.topic: %w", err)
+	}
+	if e.subjectTemplate, err = parseTemplate(cfg.Outbox.Subject); err != nil {
+		return nil, fmt.Errorf("outbox.subject: %w", err)
+	}
+	e.static = staticHeaders{
+		specVersion: sarama.RecordHeader{Key: []byte("ce_specversion"), Value: []byte("1.0")},
+		source:      sarama.RecordHeader{Key: []byte("ce_source"), Value: []byte(cfg.Outbox.Source)},
+		contentAvro: sarama.RecordHeader{Key: []byte("content-type"), Value: []byte("application/avro")},
+	}
+	seen := make(map[string]bool)
+	e.router = NewRouter(cfg, func(rel *Relation, kind ChangeKind) {
+		name := "several"
+		if rel != nil {
+			name = rel.String()
+		}
+		m.ignored.WithLabelValues(name, kind.String()).Inc()
+		if key := name + kind.String(); !seen[key] {
+			seen[key] = true
+			log.Warn("published changes that are no events are passed over", "relation", name, "kind", kind.String())
+		}
+	})
+	return e, nil
+}
+
+// Run encodes chunks until the source has closed its side (nil). It gives up waiting for
+// what an event needs when stop is done, and everything when ctx ends. It always closes the
+// publisher's side.
+func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
+	defer close(e.publisher.in)
+	e.block = e.publisher.take()
+	for c := range ch.filled {
+		e.now = postgresTime(c.serverTime)
+		e.metrics.received.Add(float64(len(c.buf)))
+		for rest := c.buf; len(rest) > 0; {
+			var tag byte
+			var msg []byte
+			tag, msg, rest = nextMessage(rest)
+			if tag == tagProgress {
+				e.checkpoint.Progress(progressLSN(msg))
+				continue
+			}
+			if err := e.message(ctx, stop, msg); err != nil {
+				flushed := e.flush(ctx)
+				if errors.Is(err, errStopped) {
+					return flushed
+				}
+				return errors.Join(err, flushed)
+			}
+		}
+		if err := e.flush(ctx); err != nil {
+			return err
+		}
+		ch.free <- c
+	}
+	return nil
+}
+
+// flush hands the records so far to the publisher.
+func (e *Encoder) flush(ctx context.Context) error {
+	if len(e.block.records) > 0 {
+		if err := e.publisher.submit(ctx, e.block); err != nil {
+			return err
+		}
+		e.block = e.publisher.take()
+	}
+	e.reached = e.position
+	return nil
+}
+
+// message handles one message of the stream.
+func (e *Encoder) message(ctx, stop context.Context, msg []byte) error {
+	c := &e.change
+	if err := e.decoder.Decode(msg, c); err != nil {
+		if errors.Is(err, errStrayStream) {
+			return nil
+		}
+		return err
+	}
+	switch c.Kind {
+	case ChangeBegin:
+		e.open, e.commit, e.xid = true, c.Time, c.XID
+		e.position = Position{LSN: c.LSN}
+		e.ticket = e.checkpoint.Begin(c.Time)
+	case ChangeCommit:
+		e.open = false
+		e.checkpoint.Commit(e.ticket, c.EndLSN)
+		e.position = Position{LSN: c.EndLSN}
+	case ChangeRelation:
+		return e.router.Relate(c.Relation)
+	case ChangeTruncate:
+		for _, rel := range c.Truncated {
+			e.router.onSkip(rel, c.Kind)
+		}
+	case ChangeMessage:
+		e.router.onSkip(nil, c.Kind)
+	case ChangeInsert, ChangeUpdate, ChangeDelete:
+		if !e.open {
+			return fmt.Errorf("pgoutput: %s outside a transaction", c.Kind)
+		}
+		return e.publish(ctx, stop, c)
+	}
+	return nil
+}
+
+// publish makes a record of a change, and waits where it cannot be made yet.
+func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
+	isEvent, routed := e.router.Route(c, &e.event)
+	if !isEvent {
+		return nil
+	}
+	position := e.position
+	if position.less(e.skipBefore) {
+		e.metrics.skip()
+		e.position.Index++
+		return nil
+	}
+	stood := false
+	for {
+		err := routed
+		if err == nil {
+			err = e.record(ctx, &e.event, position)
+		}
+		if err == nil {
+			break
+		}
+		h := asHalt(err)
+		if h != nil && h.onEvent() && e.cfg.OnPoison == onPoisonDeadLetter {
+			if err = e.deadLetter(&e.event, position, string(h.Code), h.Err); err == nil {
+				e.log.Warn("event goes to the dead-letter topic", "id", string(e.event.ID), "lsn", position, "code", h.Code, "error", h.Err)
+				break
+			}
+		}
+		if err := e.stand(ctx, stop, position, err); err != nil {
+			return err
+		}
+		stood = true
+	}
+	if stood {
+		e.status.clear(componentEvent)
+	}
+	e.position.Index++
+	return nil
+}
+
+// stand waits before an event is tried again, and says why.
+func (e *Encoder) stand(ctx, stop context.Context, position Position, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	// What is ready must not wait with the event.
+	if err := e.flush(ctx); err != nil {
+		return err
+	}
+	wait := time.Second
+	if asHalt(err) != nil {
+		wait = haltRetry
+	}
+	e.metrics.failed("event")
+	e.status.trouble(componentEvent, fmt.Errorf("at %s: %w", position, err))
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-stop.Done():
+		return errStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// record encodes e into the block. On error the block is as it was.
+func (e *Encoder) record(ctx context.Context, ev *Event, position Position) error {
+	if h := e.verdicts[position]; h != nil {
+		return h
+	}
+	if !ev.ExpiresAt.IsZero() && e.now.After(ev.ExpiresAt) {
+		return e.deadLetter(ev, position, reasonExpired, fmt.Errorf("expired at %s", ev.ExpiresAt.UTC().Format(time.RFC3339Nano)))
+	}
+	t, err := e.topicOf(ev)
+	if err != nil {
+		return err
+	}
+	b := e.block
+	m := b.mark()
+	value, err := e.value(ctx, ev)
+	if err != nil {
+		b.truncate(m)
+		return err
+	}
+	key := b.copy(ev.AggregateID)
+	if e.cfg.Outbox.Headers == headersCloudEvents {
+		e.cloudEvent(b, ev, key)
+	}
+	if err := e.rowHeaders(b, ev); err != nil {
+		b.truncate(m)
+		return err
+	}
+	e.positionHeader(b, position)
+	e.checkpoint.Add(e.ticket)
+	b.add(m, key, value, recordMeta{partition: e.cluster.partitionFor(t, key), ticket: e.ticket, position: position})
+	return nil
+}
+
+// topicOf returns the topic of ev.
+func (e *Encoder) topicOf(ev *Event) (*topic, error) {
+	name := ev.Topic
+	if len(name) == 0 {
+		var err error
+		if e.name, err = e.topicTemplate.appendTo(e.name[:0], ev); err != nil {
+			return nil, poison("event %s: topic: %w", ev.ID, err)
+		}
+		name = e.name
+	}
+	if t := e.cluster.topics[string(name)]; t != nil {
+		return t, nil
+	}
+	if !validTopic(name) {
+		return nil, poison("event %s: %q is not a topic name", ev.ID, name)
+	}
+	return e.cluster.topic(name)
+}
+
+// value appends the record's value to the block: the framing and the Avro bytes, or nil for
+// a tombstone.
+func (e *Encoder) value(ctx context.Context, ev *Event) ([]byte, error) {
+	if ev.tombstone() {
+		return nil, nil
+	}
+	var err error
+	if e.name, err = e.subjectTemplate.appendTo(e.name[:0], ev); err != nil {
+		return nil, poison("event %s: subject: %w", ev.ID, err)
+	}
+	subject, b := e.name, e.block
+	if ev.PayloadAvro != nil {
+		f, err := e.schemas.writerSchema(ctx, subject, ev.Fingerprint)
+		if err != nil {
+			return nil, err
+		}
+		start := len(b.bytes)
+		b.bytes = append(append(b.bytes, f[:]...), ev.PayloadAvro...)
+		return b.since(start), nil
+	}
+	if version, ok := ev.header(headerSchemaVersion); ok {
+		s, err := e.schemas.versionOf(ctx, subject, version)
+		if err != nil {
+			return nil, err
+		}
+		return e.transcode(ev, subject, s)
+	}
+	s, err := e.schemas.latestOf(ctx, subject, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	value, refused := e.transcode(ev, subject, s)
+	if refused == nil {
+		return value, nil
+	}
+	// The event may be of a version that was registered a moment ago.
+	s, newer, err := e.schemas.refetch(ctx, subject, s)
+	if err != nil || !newer {
+		return nil, refused
+	}
+	return e.transcode(ev, subject, s)
+}
+
+func (e *Encoder) transcode(ev *Event, subject []byte, s *subjectSchema) ([]byte, error) {
+	b := e.block
+	start := len(b.bytes)
+	b.bytes = append(b.bytes, s.framing[:]...)
+	out, err := s.transcoder.Append(b.bytes, ev.Payload)
+	if err != nil {
+		b.bytes = b.bytes[:start]
+		return nil, poison("event %s does not fit subject %q version %d: %w", ev.ID, subject, s.version, err)
+	}
+	b.bytes = out
+	return b.since(start), nil
+}

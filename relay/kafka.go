@@ -1,0 +1,280 @@
+package relay
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"hash"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/xdg-go/scram"
+)
+
+const (
+	saslPlain    = "PLAIN"
+	saslScram256 = "SCRAM-SHA-256"
+	saslScram512 = "SCRAM-SHA-512"
+
+	kafkaTimeout = 10 * time.Second
+	// maxRequests is how many produce requests wait for one broker at a time: one that it
+	// works on and one on the wire.
+	maxRequests = 2
+)
+
+var compressionCodecs = map[string]sarama.CompressionCodec{
+	"none": sarama.CompressionNone, "gzip": sarama.CompressionGZIP, "snappy": sarama.CompressionSnappy,
+	"lz4": sarama.CompressionLZ4, "zstd": sarama.CompressionZSTD,
+}
+
+// saramaConfig is the client's configuration. Requests are produced by publish.go, not by
+// sarama's producer, so only what concerns connections and metadata matters here.
+func (c KafkaConfig) saramaConfig() (*sarama.Config, error) {
+	conf := sarama.NewConfig()
+	conf.Version = sarama.V3_6_0_0 // an upper bound: each request is negotiated with the broker
+	conf.ClientID = c.ClientID
+	conf.MetricRegistry = noMetrics{}
+	conf.Net.DialTimeout, conf.Net.ReadTimeout, conf.Net.WriteTimeout = kafkaTimeout, 3*kafkaTimeout, kafkaTimeout
+	conf.Net.MaxOpenRequests = maxRequests
+	conf.Metadata.AllowAutoTopicCreation = false // a topic nobody made is a mistake, or ours to make as configured
+	conf.Metadata.Retry.Max = 1                  // we retry ourselves, and say so
+	conf.Metadata.Retry.Backoff = 100 * time.Millisecond
+	conf.Metadata.Full = false
+	tlsConf, err := c.TLS.load()
+	if err != nil {
+		return nil, fmt.Errorf("kafka.tls: %w", err)
+	}
+	if tlsConf != nil {
+		conf.Net.TLS.Enable, conf.Net.TLS.Config = true, tlsConf
+	}
+	if c.SASL.Mechanism != "" {
+		conf.Net.SASL.Enable = true
+		conf.Net.SASL.Mechanism = sarama.SASLMechanism(c.SASL.Mechanism)
+		conf.Net.SASL.User, conf.Net.SASL.Password = c.SASL.Username, string(c.SASL.Password)
+		switch c.SASL.Mechanism {
+		case saslScram256:
+			conf.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: sha256.New} }
+		case saslScram512:
+			conf.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: sha512.New} }
+		}
+	}
+	return conf, nil
+}
+
+// scramClient runs one SCRAM conversation (RFC 5802) for sarama.
+type scramClient struct {
+	hash         func() hash.Hash
+	conversation *scram.ClientConversation
+}
+
+func (s *scramClient) Begin(user, password, authzID string) error {
+	client, err := scram.HashGeneratorFcn(s.hash).NewClient(user, password, authzID)
+	if err != nil {
+		return err
+	}
+	s.conversation = client.NewConversation()
+	return nil
+}
+
+func (s *scramClient) Step(challenge string) (string, error) { return s.conversation.Step(challenge) }
+
+func (s *scramClient) Done() bool { return s.conversation.Done() }
+
+// cluster is the connection to Kafka of one session: metadata, topics and brokers.
+type cluster struct {
+	client  sarama.Client
+	cfg     KafkaConfig
+	log     *slog.Logger
+	topics  map[string]*topic // owned by the encoder
+	key     keyEncoder
+	message sarama.ProducerMessage
+}
+
+// topic is a topic that exists. The number of partitions stays what it was at first sight
+// for the session, so that a key does not change its partition under way.
+type topic struct {
+	name       string
+	partitions []*partition
+	murmur2    sarama.Partitioner
+}
+
+// keyEncoder hands a key to sarama's partitioner without an allocation.
+type keyEncoder struct{ key []byte }
+
+func (k *keyEncoder) Encode() ([]byte, error) { return k.key, nil }
+func (k *keyEncoder) Length() int             { return len(k.key) }
+
+// openCluster connects to any of the brokers.
+func openCluster(cfg KafkaConfig, log *slog.Logger) (*cluster, error) {
+	conf, err := cfg.saramaConfig()
+	if err != nil {
+		return nil, err
+	}
+	client, err := sarama.NewClient(cfg.Brokers, conf)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka at %s: %w", strings.Join(cfg.Brokers, ","), kafkaError(err))
+	}
+	c := &cluster{client: client, cfg: cfg, log: log, topics: make(map[string]*topic)}
+	c.message.Key = &c.key
+	return c, nil
+}
+
+func (c *cluster) close() { _ = c.client.Close() }
+
+// producer asks for a producer id, under which the brokers recognize a batch that is sent
+// twice.
+func (c *cluster) producer() (id int64, epoch int16, err error) {
+	res, err := c.client.InitProducerID()
+	if err != nil {
+		return 0, 0, fmt.Errorf("init producer id: %w", kafkaError(err))
+	}
+	if res.Err != sarama.ErrNoError {
+		return 0, 0, fmt.Errorf("init producer id: %w", kafkaError(res.Err))
+	}
+	return res.ProducerID, res.ProducerEpoch, nil
+}
+
+// topic returns the topic of that name. One that does not exist is made where the
+// configuration says so, and is the halt TOPIC_MISSING otherwise.
+func (c *cluster) topic(name []byte) (*topic, error) {
+	if t := c.topics[string(name)]; t != nil {
+		return t, nil
+	}
+	return c.lookUpTopic(string(name))
+}
+
+func (c *cluster) lookUpTopic(name string) (*topic, error) {
+	err := c.client.RefreshMetadata(name)
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+		if c.cfg.CreateTopics.Partitions == 0 {
+			return nil, halt(TopicMissing, "create it, or let the relay do so: kafka.create_topics: {partitions: 8}",
+				"topic %q does not exist", name)
+		}
+		if err := c.createTopic(name); err != nil {
+			return nil, err
+		}
+		err = c.client.RefreshMetadata(name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("topic %q: %w", name, kafkaError(err))
+	}
+	ids, err := c.client.Partitions(name)
+	if err != nil {
+		return nil, fmt.Errorf("topic %q: %w", name, kafkaError(err))
+	}
+	t := &topic{name: name, murmur2: sarama.NewMurmur2Partitioner(name)}
+	for _, id := range ids {
+		t.partitions = append(t.partitions, &partition{topic: name, id: id})
+	}
+	c.topics[name] = t
+	return t, nil
+}
+
+func (c *cluster) createTopic(name string) error {
+	admin, err := sarama.NewClusterAdminFromClient(c.client)
+	if err != nil {
+		return fmt.Errorf("create topic %q: %w", name, kafkaError(err))
+	}
+	err = admin.CreateTopic(name, &sarama.TopicDetail{
+		NumPartitions:     c.cfg.CreateTopics.Partitions,
+		ReplicationFactor: c.cfg.CreateTopics.ReplicationFactor,
+	}, false)
+	if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
+		return fmt.Errorf("create topic %q: %w", name, kafkaError(err))
+	}
+	c.log.Info("topic created", "topic", name, "partitions", c.cfg.CreateTopics.Partitions)
+	return nil
+}
+
+// partitionFor returns the partition of key, chosen as Java clients choose it.
+func (c *cluster) partitionFor(t *topic, key []byte) *partition {
+	c.key.key = key
+	n, err := t.murmur2.Partition(&c.message, int32(len(t.partitions)))
+	if err != nil {
+		panic(err) // only a key that cannot be encoded fails, and ours are bytes
+	}
+	return t.partitions[n]
+}
+
+// leader returns the open connection to the partition's leader. refresh asks the cluster
+// who that is now.
+func (c *cluster) leader(p *partition, refresh bool) (*sarama.Broker, error) {
+	if refresh {
+		if err := c.client.RefreshMetadata(p.topic); err != nil {
+			return nil, kafkaError(err)
+		}
+	}
+	b, err := c.client.Leader(p.topic, p.id)
+	if err != nil {
+		return nil, kafkaError(err)
+	}
+	return b, nil
+}
+
+// kafkaError turns what no waiting mends into its named halt and returns every other error
+// as it is.
+func kafkaError(err error) error {
+	switch {
+	case errors.Is(err, sarama.ErrSASLAuthenticationFailed), errors.Is(err, sarama.ErrUnsupportedSASLMechanism),
+		errors.Is(err, sarama.ErrIllegalSASLState):
+		return &HaltError{Code: AuthKafka, Err: err, Hint: "check kafka.sasl"}
+	case errors.Is(err, sarama.ErrTopicAuthorizationFailed), errors.Is(err, sarama.ErrClusterAuthorizationFailed):
+		return &HaltError{Code: AuthKafka, Err: err, Hint: "grant the relay's user WRITE and DESCRIBE on its topics " +
+			"(and CREATE where kafka.create_topics is set)"}
+	case err != nil && (strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: ")):
+		return &HaltError{Code: AuthKafka, Err: err, Hint: "check kafka.tls and the certificates' dates"}
+	}
+	return err
+}
+
+// batchVerdict is what the answer to a batch means.
+type batchVerdict int
+
+const (
+	batchAppended batchVerdict = iota
+	batchRetry                 // send the same batch again, perhaps elsewhere
+	batchRefused               // the records themselves are refused
+	batchFatal                 // this producer cannot go on; a new one can
+)
+
+// judge reads the error that a broker gave for a batch.
+func judge(err sarama.KError) batchVerdict {
+	switch err {
+	case sarama.ErrNoError,
+		sarama.ErrDuplicateSequenceNumber: // it has been appended before, and the answer was lost
+		return batchAppended
+	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, sarama.ErrInvalidRecord, sarama.ErrPolicyViolation:
+		return batchRefused
+	case sarama.ErrOutOfOrderSequenceNumber, sarama.ErrUnknownProducerID, sarama.ErrInvalidProducerEpoch,
+		sarama.ErrProducerFenced, sarama.ErrUnsupportedForMessageFormat, sarama.ErrUnsupportedVersion, sarama.ErrInvalidRequiredAcks:
+		return batchFatal
+	}
+	return batchRetry
+}
+
+// backoff returns how long to wait before attempt n (from 0) is tried again: from min,
+// doubling up to max, with a jitter of a fifth.
+func backoff(n int, first, limit time.Duration) time.Duration {
+	d := limit
+	if n < 16 {
+		d = min(first<<n, limit)
+	}
+	return d - time.Duration(rand.Int64N(int64(d)/5+1))
+}
+
+// sleep waits for d or until ctx ends, whose cause it then returns.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

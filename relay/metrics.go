@@ -1,0 +1,145 @@
+package relay
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what /metrics shows. All names begin with postrider_.
+type metrics struct {
+	commitToAck  prometheus.Histogram
+	lagBytes     prometheus.Gauge
+	lagSeconds   prometheus.Gauge
+	retained     prometheus.Gauge
+	safe         prometheus.Gauge
+	toLoss       prometheus.Gauge
+	inFlight     prometheus.Gauge
+	events       *prometheus.CounterVec
+	errors       *prometheus.CounterVec
+	skipped      prometheus.Counter
+	deadLettered *prometheus.CounterVec
+	ignored      *prometheus.CounterVec
+	phase        *prometheus.GaugeVec
+	halted       *prometheus.GaugeVec
+	received     prometheus.Counter
+	reconnects   prometheus.Counter
+
+	mu      sync.Mutex
+	byTopic map[string]prometheus.Counter
+
+	// The same figures for /status.
+	publishedTotal, deadTotal, expiredTotal, skippedTotal atomic.Uint64
+	inFlightNow                                           atomic.Int64
+}
+
+func newMetrics(reg prometheus.Registerer, name string) *metrics {
+	labels := prometheus.Labels{"relay": name}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels})
+	}
+	counters := func(name, help string, by ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, by)
+	}
+	gauges := func(name, help string, by ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, by)
+	}
+	m := &metrics{
+		commitToAck: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "postrider_commit_to_ack_seconds", ConstLabels: labels,
+			Help:    "Time from a transaction's commit, by the database's clock, to the acknowledgement of its last event, by the relay's.",
+			Buckets: []float64{.001, .002, .004, .006, .008, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600},
+		}),
+		lagBytes:     gauge("postrider_lag_bytes", "WAL between the confirmed LSN and the end of the server's WAL."),
+		lagSeconds:   gauge("postrider_lag_seconds", "Age of the oldest transaction with an event that is not acknowledged; 0 for none."),
+		retained:     gauge("postrider_retained_wal_bytes", "WAL that the slot keeps the server from removing."),
+		safe:         gauge("postrider_safe_wal_bytes", "WAL that may still be written before the slot is lost; -1 for no limit."),
+		toLoss:       gauge("postrider_seconds_to_slot_loss", "Time to the loss of the slot at the present rate of WAL if nothing is confirmed; -1 for no limit."),
+		inFlight:     gauge("postrider_in_flight_events", "Events handed to the publisher and not acknowledged."),
+		events:       counters("postrider_events_total", "Events acknowledged by Kafka.", "topic"),
+		errors:       counters("postrider_errors_total", "Failed attempts, by what failed.", "class"),
+		skipped:      counter("postrider_duplicates_skipped_total", "Events read again that were known to be in Kafka."),
+		deadLettered: counters("postrider_dead_letters_total", "Events sent to the dead-letter topic.", "reason"),
+		ignored:      counters("postrider_changes_ignored_total", "Changes of published tables that are no events.", "relation", "kind"),
+		phase:        gauges("postrider_phase", "1 for the phase that the relay is in.", "phase"),
+		halted:       gauges("postrider_halted", "1 for the named halt that the relay stands in.", "code"),
+		received:     counter("postrider_received_bytes_total", "Bytes of the replication stream."),
+		reconnects:   counter("postrider_sessions_total", "Times the relay connected to all its servers."),
+		byTopic:      make(map[string]prometheus.Counter),
+	}
+	if reg != nil {
+		reg.MustRegister(m.commitToAck, m.lagBytes, m.lagSeconds, m.retained, m.safe, m.toLoss, m.inFlight, m.events, m.errors,
+			m.skipped, m.deadLettered, m.ignored, m.phase, m.halted, m.received, m.reconnects)
+	}
+	for _, p := range []Phase{PhaseStarting, PhaseStandby, PhaseSnapshot, PhaseStreaming, PhaseStopping} {
+		m.phase.WithLabelValues(string(p)).Set(0)
+	}
+	for _, code := range HaltCodes {
+		m.halted.WithLabelValues(string(code)).Set(0)
+	}
+	return m
+}
+
+func (m *metrics) observeCommit(committed time.Time) {
+	m.commitToAck.Observe(time.Since(committed).Seconds())
+}
+
+// published counts n events of a topic.
+func (m *metrics) published(topic string, n int) {
+	m.publishedTotal.Add(uint64(n))
+	m.mu.Lock()
+	c := m.byTopic[topic]
+	if c == nil {
+		c = m.events.WithLabelValues(topic)
+		m.byTopic[topic] = c
+	}
+	m.mu.Unlock()
+	c.Add(float64(n))
+}
+
+func (m *metrics) setInFlight(n int) {
+	m.inFlight.Set(float64(n))
+	m.inFlightNow.Store(int64(n))
+}
+
+func (m *metrics) failed(class string) { m.errors.WithLabelValues(class).Inc() }
+
+func (m *metrics) skip() {
+	m.skipped.Inc()
+	m.skippedTotal.Add(1)
+}
+
+func (m *metrics) deadLetter(reason string) {
+	m.deadLettered.WithLabelValues(reason).Inc()
+	if reason == reasonExpired {
+		m.expiredTotal.Add(1)
+	} else {
+		m.deadTotal.Add(1)
+	}
+}
+
+func (m *metrics) setPhase(now Phase) {
+	for _, p := range []Phase{PhaseStarting, PhaseStandby, PhaseSnapshot, PhaseStreaming, PhaseStopping} {
+		v := 0.0
+		if p == now {
+			v = 1
+		}
+		m.phase.WithLabelValues(string(p)).Set(v)
+	}
+}
+
+func (m *metrics) setHalts(troubles map[string]Trouble) {
+	for _, code := range HaltCodes {
+		m.halted.WithLabelValues(string(code)).Set(0)
+	}
+	for _, t := range troubles {
+		if t.Code != "" {
+			m.halted.WithLabelValues(string(t.Code)).Set(1)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+)
+
+// pipeline is one session at work: source → chunks → encoder → blocks → publisher, and
+// acknowledgements back to the source by way of the checkpoint.
+type pipeline struct {
+	relay      *Relay
+	conn       *pgx.Conn
+	facts      *catalog
+	source     *Source
+	encoder    *Encoder
+	publisher  *Publisher
+	checkpoint *Checkpoint
+	chunks     *chunks
+	drained    chan struct{} // closed when the publisher has ended
+	slotMade   bool          // the slot exists, under its real name
+}
+
+// run works until ctx ends or a stage fails. drained reports whether every record that was
+// handed to the publisher has been acknowledged.
+//
+// A stop goes the way of the data: the source stops reading and closes the chunks, the
+// encoder finishes them and closes the blocks, the publisher waits for the last
+// acknowledgement, and the source, which has kept the connection alive, confirms it.
+func (p *pipeline) run(ctx context.Context) (drained bool, err error) {
+	stop, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer abort(nil)
+
+	var g errgroup.Group
+	g.Go(func() error { // sole user of the replication connection
+		err := p.read(stop)
+		stopReading()
+		close(p.chunks.filled)
+		return errors.Join(from(componentPostgres, err), p.drain(err == nil, abort))
+	})
+	g.Go(func() error { // decode, route, encode
+		err := p.encoder.Run(hard, stop, p.chunks)
+		stopReading()
+		return err
+	})
+	g.Go(func() error { // sole user of the partitions
+		defer close(p.drained)
+		err := p.publisher.Run(hard)
+		drained = err == nil
+		stopReading()
+		abort(err)
+		return from(componentKafka, err)
+	})
+	g.Go(func() error { // lag and drift, on a connection of its own
+		err := p.monitor(stop)
+		stopReading()
+		return from(componentPostgres, err)
+	})
+	err = g.Wait()
+	return drained, err
+}
+
+// read makes the slot where it is missing and then streams.
+func (p *pipeline) read(stop context.Context) error {
+	cfg, status := &p.relay.cfg, p.relay.status
+	confirmed := p.facts.Slot.Confirmed
+	if !p.facts.Slot.Exists {
+		status.setPhase(PhaseSnapshot)
+		var err error
+		confirmed, err = p.source.createSlot(stop, cfg, p.conn, p.chunks, func(point LSN) error {
+			return p.checkpoint.wait(stop, point)
+		})
+		if errors.Is(err, errSlotTaken) {
+			return errStandby
+		}
+		if err != nil {
+			if stop.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		p.slotMade = true
+	}
+	closeConn(p.conn)
+	err := p.source.start(stop, confirmed, p.facts.WALSenderTimeout, p.checkpoint.Flushed)
+	if slotActive(err) {
+		return errStandby
+	}
+	if err != nil {
+		return err
+	}
+	status.setServer(p.facts.ServerVersion, 2*p.source.liveness)
+	status.alive(confirmed)
+	status.setPhase(PhaseStreaming)
+	status.clear(componentPostgres)
+	p.relay.log.Info("streaming", "slot", cfg.Postgres.Slot, "lsn", confirmed, "server_version", p.facts.ServerVersion)
+	return p.source.stream(stop, p.chunks)
+}
+
+// drain waits for the publisher. While the replication connection is alive it is kept so,
+// and what is acknowledged meanwhile is confirmed.
+func (p *pipeline) drain(alive bool, abort context.CancelCauseFunc) error {
+	timeout := p.relay.cfg.ShutdownTimeout
+	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout,
+		fmt.Errorf("events were not acknowledged within %v", timeout))
+	defer cancel()
+	defer func() { abort(context.Cause(ctx)) }()
+	if p.relay.status.streaming() {
+		p.relay.status.setPhase(PhaseStopping)
+	}
+	if alive && p.source.flushed != nil {
+		return p.source.drain(ctx, p.drained)
+	}
+	select {
+	case <-p.drained:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

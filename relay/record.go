@@ -1,0 +1,139 @@
+package relay
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// The names of the headers that the relay itself writes.
+var (
+	ceID      = []byte("ce_id")
+	ceType    = []byte("ce_type")
+	ceSubject = []byte("ce_subject")
+	ceTime    = []byte("ce_time")
+
+	positionName = []byte(headerPosition)
+
+	contentJSON = &sarama.RecordHeader{Key: []byte("content-type"), Value: []byte("application/json")}
+)
+
+// reserved are the header names that a row may not bring itself.
+var reserved = map[string]bool{
+	"ce_specversion": true, "ce_id": true, "ce_type": true, "ce_source": true, "ce_subject": true, "ce_time": true,
+	"content-type": true, headerPosition: true,
+}
+
+// cloudEvent adds the headers of CloudEvents' Kafka binding in binary mode
+// (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2).
+func (e *Encoder) cloudEvent(b *block, ev *Event, key []byte) {
+	b.sharedHeader(&e.static.specVersion)
+	b.header(ceID, b.copy(ev.ID))
+	b.header(ceType, b.copy(ev.Type))
+	b.sharedHeader(&e.static.source)
+	b.header(ceSubject, key)
+	start := len(b.bytes)
+	b.bytes = appendTime(b.bytes, ev.CreatedAt, e.commit)
+	b.header(ceTime, b.since(start))
+	if !ev.tombstone() {
+		b.sharedHeader(&e.static.contentAvro)
+	}
+}
+
+// rowHeaders adds the headers of the row.
+func (e *Encoder) rowHeaders(b *block, ev *Event) error {
+	for _, h := range ev.Headers {
+		if string(h.Name) == headerSchemaVersion {
+			continue // meant for us
+		}
+		if reserved[string(h.Name)] && (e.cfg.Outbox.Headers == headersCloudEvents || string(h.Name) == headerPosition) {
+			return poison("event %s: header %q is the relay's own", ev.ID, h.Name)
+		}
+		b.header(b.copy(h.Name), b.copy(h.Value))
+	}
+	return nil
+}
+
+func (e *Encoder) positionHeader(b *block, position Position) {
+	start := len(b.bytes)
+	b.bytes = position.append(b.bytes)
+	b.header(positionName, b.since(start))
+}
+
+// appendTime appends created as RFC 3339, or commit where the table has no such column. The
+// result depends on the row alone, so that an event read again has the same bytes.
+func appendTime(dst, created []byte, commit time.Time) []byte {
+	// 2026-11-21 05:00:00.123456+00, as Postgres prints it in UTC
+	if n := len(created); n >= 22 && created[10] == ' ' && string(created[n-3:]) == "+00" {
+		dst = append(dst, created[:10]...)
+		dst = append(dst, 'T')
+		dst = append(dst, created[11:n-3]...)
+		return append(dst, 'Z')
+	}
+	return commit.AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+}
+
+const reasonExpired = "EXPIRED"
+
+// deadLetter adds a record for the dead-letter topic: the row's payload as it stands in the
+// table, with why it is there and where it should have gone.
+func (e *Encoder) deadLetter(ev *Event, position Position, code string, cause error) error {
+	t, err := e.cluster.topic([]byte(e.cfg.Kafka.DeadLetterTopic))
+	if err != nil {
+		return fmt.Errorf("dead letter: %w", err)
+	}
+	b := e.block
+	m := b.mark()
+	key := b.copy(ev.AggregateID)
+	var value []byte
+	if !ev.tombstone() {
+		value = b.copy(ev.Payload)
+		if ev.PayloadAvro != nil {
+			value = b.copy(ev.PayloadAvro)
+		}
+	}
+	b.sharedHeader(&e.static.specVersion)
+	b.header(ceID, b.copy(ev.ID))
+	b.header(ceType, b.copy(ev.Type))
+	b.sharedHeader(&e.static.source)
+	b.header(ceSubject, key)
+	start := len(b.bytes)
+	b.bytes = appendTime(b.bytes, ev.CreatedAt, e.commit)
+	b.header(ceTime, b.since(start))
+	if ev.PayloadAvro != nil {
+		b.sharedHeader(&e.static.contentAvro)
+		b.header([]byte("postrider-schema-fingerprint"), []byte(hex.EncodeToString(ev.Fingerprint)))
+	} else if ev.Payload != nil {
+		b.sharedHeader(contentJSON)
+	}
+	for _, h := range ev.Headers {
+		if !reserved[string(h.Name)] {
+			b.header(b.copy(h.Name), b.copy(h.Value))
+		}
+	}
+	b.header([]byte("postrider-error-code"), []byte(code))
+	b.header([]byte("postrider-error"), []byte(cause.Error()))
+	b.header([]byte("postrider-aggregate-type"), b.copy(ev.AggregateType))
+	b.header([]byte("postrider-topic"), e.intendedTopic(ev))
+	b.header([]byte("postrider-xid"), strconv.AppendUint(nil, uint64(e.xid), 10))
+	b.header([]byte("postrider-lsn"), []byte(position.LSN.String()))
+	e.positionHeader(b, position)
+	e.checkpoint.Add(e.ticket)
+	b.add(m, key, value, recordMeta{partition: e.cluster.partitionFor(t, key), ticket: e.ticket, position: position, dead: code})
+	return nil
+}
+
+// intendedTopic returns where the event would have gone, as far as that can be told.
+func (e *Encoder) intendedTopic(ev *Event) []byte {
+	if len(ev.Topic) > 0 {
+		return append([]byte(nil), ev.Topic...)
+	}
+	name, err := e.topicTemplate.appendTo(nil, ev)
+	if err != nil {
+		return nil
+	}
+	return name
+}

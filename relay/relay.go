@@ -1,0 +1,320 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	schemaregistry "github.com/postrider/postrider/schema-registry"
+)
+
+const (
+	reconnectFirst = 100 * time.Millisecond
+	reconnectLimit = 10 * time.Second
+	// standbyInterval is how often a relay that stands by looks whether the slot is free.
+	standbyInterval = 500 * time.Millisecond
+	httpShutdown    = time.Second
+)
+
+// errStandby means that another relay reads the slot.
+var errStandby = errors.New("another relay reads the slot")
+
+// Options are what a Relay needs beside its configuration. Nil fields are allowed.
+type Options struct {
+	// Logger takes one line for each change of state. Nil logs nothing.
+	Logger *slog.Logger
+	// Registerer takes the metrics. Nil registers none with anybody but /metrics.
+	Registerer prometheus.Registerer
+	// Registry overrides the client for registry.url.
+	Registry Registry
+}
+
+// Relay publishes the events of one slot. Make it with New and call Run once.
+type Relay struct {
+	cfg      Config
+	log      *slog.Logger
+	registry Registry
+	gatherer *prometheus.Registry
+	metrics  *metrics
+	status   *Status
+	address  net.Addr // of the HTTP server, while it runs
+	serving  chan struct{}
+
+	// What one session leaves to the next.
+	skipBefore Position                // everything below is in Kafka
+	flushed    LSN                     // the highest LSN that was ever confirmed
+	system     string                  // system identifier of the cluster, once known
+	timeline   int32                   //
+	verdicts   map[Position]*HaltError // records that the brokers refused
+}
+
+// New returns a relay for cfg, which it validates. It connects to nothing.
+func New(cfg Config, opts Options) (*Relay, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	log := opts.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	gatherer := prometheus.NewRegistry()
+	m := newMetrics(gatherer, cfg.Name)
+	if opts.Registerer != nil {
+		if err := opts.Registerer.Register(gatherer); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	r := &Relay{
+		cfg: cfg, log: log, registry: opts.Registry, gatherer: gatherer, metrics: m,
+		status: newStatus(log, m), verdicts: make(map[Position]*HaltError), serving: make(chan struct{}),
+	}
+	if r.registry == nil {
+		client, err := cfg.Registry.client()
+		if err != nil {
+			return nil, fmt.Errorf("registry: %w", err)
+		}
+		r.registry = client
+	}
+	return r, nil
+}
+
+// client returns the client that c describes.
+func (c RegistryConfig) client() (*schemaregistry.Client, error) {
+	tlsConf, err := c.TLS.load()
+	if err != nil {
+		return nil, err
+	}
+	return schemaregistry.NewClient(schemaregistry.ClientConfig{
+		URL:         string(c.URL),
+		Username:    c.Auth.Username,
+		Password:    string(c.Auth.Password),
+		BearerToken: string(c.Auth.Token),
+		TLS:         tlsConf,
+	})
+}
+
+// Run relays until ctx ends; then it stops reading, waits for what is on its way, confirms
+// it and returns nil. Whatever else happens it reconnects, stands by or stands in a named
+// halt: it returns an error only when it cannot start at all.
+func (r *Relay) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	if r.cfg.HTTP.Listen != "-" {
+		listener, err := net.Listen("tcp", r.cfg.HTTP.Listen)
+		if err != nil {
+			return fmt.Errorf("http.listen: %w; choose another address, or \"-\" for none", err)
+		}
+		r.address = listener.Addr()
+		server := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 5 * time.Second}
+		g.Go(func() error { // probes and metrics
+			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("http: %w", err)
+			}
+			return nil
+		})
+		g.Go(func() error { // ends the one above, after the last session
+			<-r.serving
+			ctx, cancel := context.WithTimeout(context.Background(), httpShutdown)
+			defer cancel()
+			if server.Shutdown(ctx) != nil {
+				_ = server.Close()
+			}
+			return nil
+		})
+	}
+	g.Go(func() error { // sessions, one after the other
+		defer close(r.serving)
+		r.sessions(ctx)
+		return nil
+	})
+	return g.Wait()
+}
+
+// sessions runs sessions until ctx ends.
+func (r *Relay) sessions(ctx context.Context) {
+	failures := 0
+	for {
+		started := time.Now()
+		err := r.session(ctx)
+		if ctx.Err() != nil {
+			if err != nil {
+				r.log.Warn("stopped before everything was acknowledged; the rest is published at the next start", "error", err)
+			}
+			r.status.setPhase(PhaseStopped)
+			return
+		}
+		if time.Since(started) > reconnectLimit {
+			failures = 0
+		}
+		wait := backoff(failures, reconnectFirst, reconnectLimit)
+		failures++
+		var refused *refusal
+		switch {
+		case errors.Is(err, errStandby):
+			failures = 0
+			wait = standbyInterval
+			r.status.clear(componentPostgres)
+			r.status.setPhase(PhaseStandby)
+		case errors.As(err, &refused):
+			r.verdicts[refused.position] = refused.err
+		case asHalt(err) != nil:
+			wait = haltRetry
+			fallthrough
+		default:
+			component := componentOf(err)
+			r.metrics.failed(component)
+			r.status.setPhase(PhaseStarting)
+			r.status.trouble(component, err)
+		}
+		if sleep(ctx, wait) != nil {
+			r.status.setPhase(PhaseStopped)
+			return
+		}
+	}
+}
+
+// componentError says which server an error came from.
+type componentError struct {
+	component string
+	err       error
+}
+
+func (e *componentError) Error() string { return e.err.Error() }
+func (e *componentError) Unwrap() error { return e.err }
+
+func from(component string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &componentError{component, err}
+}
+
+func componentOf(err error) string {
+	var c *componentError
+	if errors.As(err, &c) {
+		return c.component
+	}
+	return componentPostgres
+}
+
+// session connects to everything, relays until ctx ends (nil) or something fails, and
+// leaves behind what the next session must know.
+func (r *Relay) session(ctx context.Context) error {
+	conn, err := r.cfg.Postgres.connect(ctx)
+	if err != nil {
+		return from(componentPostgres, err)
+	}
+	defer closeConn(conn)
+	facts, err := r.prepare(ctx, conn)
+	if err != nil {
+		return from(componentPostgres, err)
+	}
+	if facts.Slot.ActivePID != 0 {
+		return errStandby
+	}
+
+	kafka, err := openCluster(r.cfg.Kafka, r.log)
+	if err != nil {
+		return from(componentKafka, err)
+	}
+	defer kafka.close()
+	checkpoint := NewCheckpoint(facts.Slot.Confirmed, r.metrics.observeCommit)
+	publisher, err := newPublisher(kafka, &r.cfg, checkpoint, r.status, r.metrics)
+	if err != nil {
+		return from(componentKafka, err)
+	}
+	r.status.clear(componentKafka)
+
+	source, err := openSource(ctx, &r.cfg, r.log)
+	if err != nil {
+		return from(componentPostgres, err)
+	}
+	defer source.close()
+	if err := r.identify(ctx, source); err != nil {
+		return from(componentPostgres, err)
+	}
+	source.received = r.status.alive
+	encoder, err := newEncoder(&r.cfg, r.log, r.status, r.metrics)
+	if err != nil {
+		return err
+	}
+	schemas := newSchemas(r.registry, &r.cfg, r.log)
+	defer schemas.close()
+	encoder.schemas, encoder.cluster, encoder.publisher, encoder.checkpoint = schemas, kafka, publisher, checkpoint
+	encoder.skipBefore, encoder.verdicts = r.skipBefore, r.verdicts
+	r.status.begin(checkpoint.Flushed)
+	r.metrics.reconnects.Inc()
+
+	p := &pipeline{
+		relay: r, conn: conn, facts: facts, source: source, encoder: encoder, publisher: publisher,
+		checkpoint: checkpoint, chunks: newChunks(), drained: make(chan struct{}), slotMade: facts.Slot.Exists,
+	}
+	drained, err := p.run(ctx)
+	if !p.slotMade {
+		return err // the snapshot begins again
+	}
+	r.flushed = max(r.flushed, checkpoint.Flushed())
+	r.skipBefore = Position{LSN: checkpoint.Flushed()}
+	if drained {
+		r.skipBefore = encoder.reached
+	}
+	return err
+}
+
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+// prepare checks the database and makes the publication where it is missing.
+func (r *Relay) prepare(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
+	facts, err := readCatalog(ctx, conn, &r.cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := facts.check(&r.cfg, conn.Config().Database); err != nil {
+		return nil, err
+	}
+	if facts.Slot.Exists && r.flushed > 0 && facts.Slot.Confirmed > r.flushed {
+		return nil, halt(SlotAhead, "somebody moved the slot: drop it, and the relay makes a new one and publishes the kept rows again",
+			"slot %q stands at %s, but the relay confirmed only %s", r.cfg.Postgres.Slot, facts.Slot.Confirmed, r.flushed)
+	}
+	if !facts.Slot.Exists && r.flushed > 0 {
+		return nil, halt(SlotMissing, "it was dropped while the relay ran, and rows may have passed it: restart the relay to make a new one; "+
+			"it publishes the kept rows again", "slot %q is gone", r.cfg.Postgres.Slot)
+	}
+	if facts.Publication.OID == 0 {
+		if err := createPublication(ctx, conn, &r.cfg); err != nil {
+			return nil, err
+		}
+		r.log.Info("publication created", "publication", r.cfg.Postgres.Publication)
+		if facts.Publication, err = readPublication(ctx, conn, r.cfg.Postgres.Publication, facts.TableOID); err != nil {
+			return nil, err
+		}
+	}
+	return &facts, nil
+}
+
+// identify compares the cluster with the one of the session before.
+func (r *Relay) identify(ctx context.Context, source *Source) error {
+	is, err := pglogrepl.IdentifySystem(ctx, source.conn)
+	if err != nil {
+		return fmt.Errorf("identify system: %w", err)
+	}
+	if r.system != "" && (r.system != is.SystemID || r.timeline != is.Timeline) {
+		return halt(SystemChanged, "if this server is the right one, restart the relay",
+			"the server is system %s timeline %d, but it was %s timeline %d", is.SystemID, is.Timeline, r.system, r.timeline)
+	}
+	r.system, r.timeline = is.SystemID, is.Timeline
+	return nil
+}

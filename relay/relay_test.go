@@ -1,0 +1,96 @@
+package relay_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+
+	"github.com/hamba/avro/v2"
+
+	"github.com/postrider/postrider/relay"
+)
+
+// decodeSeq reads a record's value: the framing and order.created.
+func decodeSeq(t *testing.T, value []byte) (schemaID int, seq int64) {
+	t.Helper()
+	if len(value) < 5 || value[0] != 0 {
+		t.Fatalf("value % x is not in Confluent's wire format", value)
+	}
+	schema, err := avro.ParseBytesWithCache([]byte(orderCreated), "", &avro.SchemaCache{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event struct {
+		Seq int64 `avro:"seq"`
+	}
+	if err := avro.Unmarshal(schema, value[5:], &event); err != nil {
+		t.Fatal(err)
+	}
+	return int(binary.BigEndian.Uint32(value[1:])), event.Seq
+}
+
+func TestRelay_PublishesCommittedRowsAsAvroInOrder(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.start()
+	r.untilStreaming()
+	const keys, perKey = 5, 40
+	for i := range perKey {
+		for k := range keys {
+			f.emit(fmt.Sprintf("order-%d", k), i, 1)
+		}
+	}
+	next := make(map[string]int64)
+	for _, rec := range f.consume(f.topic, keys*perKey) {
+		id, seq := decodeSeq(t, rec.Value)
+		if id != 1 {
+			t.Fatalf("schema id %d, want 1", id)
+		}
+		if seq != next[string(rec.Key)] {
+			t.Fatalf("key %s: got event %d, want %d", rec.Key, seq, next[string(rec.Key)])
+		}
+		next[string(rec.Key)]++
+		for _, name := range []string{"ce_id", "ce_time", "postrider-position"} {
+			if header(rec, name) == "" {
+				t.Errorf("header %s is missing", name)
+			}
+		}
+		if got := header(rec, "ce_source"); got != "/"+f.cfg.Name {
+			t.Errorf("ce_source %q", got)
+		}
+	}
+}
+
+func TestRelay_PublishesRowsFromBeforeTheSlotFirst(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.emit("a", 0, 500)
+	r := f.start()
+	r.untilStreaming()
+	f.emit("a", 500, 500)
+	for i, rec := range f.consume(f.topic, 1000) {
+		if _, seq := decodeSeq(t, rec.Value); seq != int64(i) {
+			t.Fatalf("record %d is event %d", i, seq)
+		}
+	}
+	r.until("all acknowledged", func(s relay.StatusReport) bool { return s.Published == 1000 && s.InFlight == 0 })
+}
+
+func TestRelay_RestartPublishesNothingTwice(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.start()
+	r.untilStreaming()
+	f.emit("a", 0, 300)
+	f.consume(f.topic, 300)
+	r.halt()
+	f.emit("a", 300, 300)
+	r = f.start()
+	r.untilStreaming()
+	f.emit("a", 600, 1)
+	for i, rec := range f.consume(f.topic, 601) {
+		if _, seq := decodeSeq(t, rec.Value); seq != int64(i) {
+			t.Fatalf("record %d is event %d", i, seq)
+		}
+	}
+}

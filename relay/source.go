@@ -1,0 +1,321 @@
+package relay
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+const (
+	// statusInterval is the longest silence towards the server; a shorter
+	// wal_sender_timeout shortens it.
+	statusInterval = 10 * time.Second
+	// confirmInterval is how soon an acknowledgement is confirmed to the server.
+	confirmInterval = 100 * time.Millisecond
+	// minLiveness is the least time without a word from the server before the link counts
+	// as dead.
+	minLiveness  = 30 * time.Second
+	writeTimeout = 10 * time.Second
+)
+
+// errLinkDead is returned when the server has not even answered a request for a reply.
+var errLinkDead = errors.New("no word from the server, not even an answer to a keepalive")
+
+// Source reads the replication stream into chunks. The goroutine that calls its methods is
+// the only user of the connection.
+type Source struct {
+	conn     *pgconn.PgConn
+	paced    *pacedConn
+	log      *slog.Logger
+	flushed  func() LSN
+	received func(walEnd LSN) // told of every sign of life
+
+	slot        string
+	publication string
+	notice      error // what a WARNING on the connection means
+
+	statusEvery  time.Duration
+	liveness     time.Duration
+	lastStatus   time.Time
+	lastReceived time.Time
+	confirmed    LSN // what the last status said
+	handed       LSN // the end of what was handed over
+}
+
+// openSource connects for replication. flushed is asked for the LSN to confirm.
+func openSource(ctx context.Context, cfg *Config, log *slog.Logger) (*Source, error) {
+	s := &Source{log: log, slot: cfg.Postgres.Slot, publication: cfg.Postgres.Publication, received: func(LSN) {}}
+	var err error
+	s.conn, s.paced, err = cfg.Postgres.connectReplication(ctx, func(_ *pgconn.PgConn, n *pgconn.Notice) { s.onNotice(n) })
+	if err != nil {
+		return nil, fmt.Errorf("connect for replication: %w", err)
+	}
+	return s, nil
+}
+
+// onNotice remembers a warning. Postgres 18 only warns when it skips a publication that did
+// not exist at the place the slot stands, and then skips its rows: a warning is never
+// passed over.
+func (s *Source) onNotice(n *pgconn.Notice) {
+	if n.SeverityUnlocalized != "WARNING" {
+		s.log.Info("notice on the replication connection", "severity", n.Severity, "message", n.Message)
+		return
+	}
+	code := PublicationDrift
+	if strings.Contains(n.Message, "does not exist") || strings.Contains(n.Message, "skipped loading publication") {
+		code = PublicationMissing
+	}
+	s.notice = halt(code, hintPublicationLost, "Postgres warns: %s", n.Message)
+}
+
+// start begins streaming from where the slot stands. confirmed is that place, timeout the
+// server's wal_sender_timeout (0: none).
+func (s *Source) start(ctx context.Context, confirmed LSN, timeout time.Duration, flushed func() LSN) error {
+	s.flushed = flushed
+	s.confirmed, s.handed = confirmed, confirmed
+	s.statusEvery, s.liveness = statusInterval, minLiveness
+	if timeout > 0 {
+		s.statusEvery = min(s.statusEvery, timeout/3)
+		s.liveness = max(s.liveness, timeout)
+	} else {
+		s.liveness = 2 * time.Minute
+	}
+	// Start at 0: the slot is the checkpoint, and a start beyond it would be obeyed silently.
+	err := pglogrepl.StartReplication(ctx, s.conn, s.slot, 0, pglogrepl.StartReplicationOptions{
+		Mode: pglogrepl.LogicalReplication,
+		PluginArgs: []string{
+			"proto_version '1'",
+			fmt.Sprintf("publication_names '%s'", quotePublication(s.publication)),
+			"messages 'true'",
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("start replication on slot %q: %w", s.slot, err)
+	}
+	s.lastReceived = time.Now()
+	s.paced.paced = true
+	return s.sendStatus(false)
+}
+
+// quotePublication writes a name as pgoutput reads its list: an identifier in double
+// quotes, inside a string literal.
+func quotePublication(name string) string {
+	return `"` + strings.ReplaceAll(strings.ReplaceAll(name, `"`, `""`), `'`, `''`) + `"`
+}
+
+// stream reads until stop is done (nil) or the connection fails. While no chunk is free it
+// goes on answering the server, however long Kafka takes.
+func (s *Source) stream(stop context.Context, ch *chunks) error {
+	// Wakes a read that is waiting for the server.
+	defer context.AfterFunc(stop, func() { _ = s.paced.SetReadDeadline(time.Unix(1, 0)) })()
+
+	frontend := s.conn.Frontend()
+	var cur *chunk
+	rearm := true
+	for n := 0; ; n++ {
+		idle := frontend.ReadBufferLen() == 0 && s.paced.buffered() == 0
+		if cur != nil && cur.messages > 0 && (idle || cur.full()) {
+			ch.filled <- cur // never blocks: the channel holds every chunk there is
+			cur = nil
+		}
+		if stop.Err() != nil {
+			if cur != nil && cur.messages > 0 {
+				ch.filled <- cur
+			}
+			return nil
+		}
+		if cur == nil {
+			var err error
+			if cur, err = s.freeChunk(stop, ch); err != nil || cur == nil {
+				return err
+			}
+		}
+		if idle || rearm || n&1023 == 0 {
+			now := time.Now()
+			if !rearm && !idle {
+				s.lastReceived = now
+			}
+			rearm = false
+			if err := s.statusIfDue(now); err != nil {
+				return err
+			}
+			if err := s.paced.SetReadDeadline(s.wakeAt(now)); err != nil {
+				return fmt.Errorf("replication connection: %w", err)
+			}
+			if stop.Err() != nil {
+				continue // the deadline above may have hidden the one that wakes us
+			}
+		}
+		msg, err := frontend.Receive()
+		if err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				return fmt.Errorf("replication connection: %w", err)
+			}
+			if silent := time.Since(s.lastReceived); silent > s.liveness {
+				return fmt.Errorf("replication connection: silent for %v: %w", silent.Round(time.Second), errLinkDead)
+			}
+			rearm = true
+			continue
+		}
+		if err := s.take(msg, cur); err != nil {
+			return err
+		}
+		if idle {
+			s.lastReceived = time.Now()
+		}
+	}
+}
+
+// wakeAt returns when a waiting read must return: soon where acknowledgements are awaited,
+// else when the next status is due.
+func (s *Source) wakeAt(now time.Time) time.Time {
+	wait := s.statusEvery - now.Sub(s.lastStatus)
+	if s.confirmed < s.handed {
+		wait = min(wait, confirmInterval)
+	}
+	return now.Add(max(wait, time.Millisecond))
+}
+
+// freeChunk waits for a chunk that the encoder has given back. It returns nil when stop is
+// done first.
+func (s *Source) freeChunk(stop context.Context, ch *chunks) (*chunk, error) {
+	select {
+	case c := <-ch.free:
+		c.reset()
+		return c, nil
+	default:
+	}
+	tick := time.NewTicker(confirmInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case c := <-ch.free:
+			c.reset()
+			s.lastReceived = time.Now() // the silence was ours
+			return c, nil
+		case now := <-tick.C:
+			if err := s.statusIfDue(now); err != nil {
+				return nil, err
+			}
+		case <-stop.Done():
+			return nil, nil
+		}
+	}
+}
+
+// take puts one message of the server into cur.
+func (s *Source) take(msg pgproto3.BackendMessage, cur *chunk) error {
+	switch msg := msg.(type) {
+	case *pgproto3.CopyData:
+		return s.copyData(msg.Data, cur)
+	case *pgproto3.ErrorResponse:
+		return fmt.Errorf("replication stream: %w", postgresError(pgconn.ErrorResponseToPgError(msg)))
+	case *pgproto3.NoticeResponse:
+		n := pgconn.Notice(*pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg)))
+		s.onNotice(&n)
+		return s.notice
+	case *pgproto3.CopyDone, *pgproto3.CommandComplete, *pgproto3.ReadyForQuery:
+		return errors.New("replication stream: the server ended it")
+	case *pgproto3.ParameterStatus:
+		return nil
+	default:
+		return fmt.Errorf("replication stream: unexpected %T", msg)
+	}
+}
+
+// copyData reads the two messages of the streaming replication protocol (PostgreSQL manual,
+// "Streaming Replication Protocol"): XLogData and primary keepalive.
+func (s *Source) copyData(data []byte, cur *chunk) error {
+	if s.notice != nil {
+		return s.notice
+	}
+	switch {
+	case len(data) > 25 && data[0] == pglogrepl.XLogDataByteID:
+		cur.serverTime = int64(binary.BigEndian.Uint64(data[17:]))
+		payload := data[25:]
+		if payload[0] == byte(ChangeCommit) && len(payload) >= 18 {
+			s.handed = max(s.handed, LSN(binary.BigEndian.Uint64(payload[10:])))
+			s.received(LSN(binary.BigEndian.Uint64(data[9:])))
+		}
+		cur.appendWAL(payload)
+		return nil
+	case len(data) == 18 && data[0] == pglogrepl.PrimaryKeepaliveMessageByteID:
+		walEnd := LSN(binary.BigEndian.Uint64(data[1:]))
+		cur.serverTime = int64(binary.BigEndian.Uint64(data[9:]))
+		s.received(walEnd)
+		if walEnd > s.handed {
+			s.handed = walEnd
+			cur.appendProgress(walEnd)
+		}
+		if data[17] == 1 {
+			return s.sendStatus(false)
+		}
+		return nil
+	}
+	return fmt.Errorf("replication stream: malformed message of %d bytes", len(data))
+}
+
+// statusIfDue confirms what has been flushed since the last status, and breaks the silence
+// before the server takes us for dead. After half the liveness it asks for an answer.
+func (s *Source) statusIfDue(now time.Time) error {
+	since := now.Sub(s.lastStatus)
+	if since >= s.statusEvery || since >= confirmInterval && s.flushed() > s.confirmed {
+		return s.sendStatus(now.Sub(s.lastReceived) > s.liveness/2)
+	}
+	return nil
+}
+
+// sendStatus confirms the flushed LSN.
+func (s *Source) sendStatus(reply bool) error {
+	lsn := max(s.flushed(), s.confirmed) // never back, and never 0, which the library would replace
+	if err := s.paced.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return fmt.Errorf("replication connection: %w", err)
+	}
+	err := pglogrepl.SendStandbyStatusUpdate(context.Background(), s.conn, pglogrepl.StandbyStatusUpdate{
+		WALWritePosition: lsn, WALFlushPosition: lsn, WALApplyPosition: lsn, ReplyRequested: reply,
+	})
+	if err != nil {
+		return fmt.Errorf("replication connection: confirm %s: %w", lsn, err)
+	}
+	s.confirmed, s.lastStatus = lsn, time.Now()
+	return nil
+}
+
+// drain keeps the connection alive until done is closed or ctx ends, and confirms what was
+// acknowledged meanwhile.
+func (s *Source) drain(ctx context.Context, done <-chan struct{}) error {
+	tick := time.NewTicker(confirmInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return s.sendStatus(false)
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), s.sendStatus(false))
+		case now := <-tick.C:
+			if err := s.statusIfDue(now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// close ends the connection. The server frees the slot when it reads the farewell; a
+// walsender with a full send queue reads nothing, so the socket is closed in any case.
+func (s *Source) close() {
+	if s.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx)
+}

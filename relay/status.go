@@ -1,0 +1,232 @@
+package relay
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Phase is what the relay is doing.
+type Phase string
+
+// The phases.
+const (
+	PhaseStarting  Phase = "starting"  // connecting
+	PhaseStandby   Phase = "standby"   // another relay reads the slot
+	PhaseSnapshot  Phase = "snapshot"  // rows from before the slot
+	PhaseStreaming Phase = "streaming" // the normal state
+	PhaseStopping  Phase = "stopping"  // draining
+	PhaseStopped   Phase = "stopped"
+)
+
+// The parts that can be in trouble.
+const (
+	componentPostgres = "postgres"
+	componentKafka    = "kafka"
+	componentRegistry = "registry"
+	componentEvent    = "event"
+)
+
+// Trouble is what keeps a part of the relay from working. With a Code it is a named halt;
+// without one it passes by itself.
+type Trouble struct {
+	Component string    `json:"component"`
+	Code      HaltCode  `json:"code,omitempty"`
+	Message   string    `json:"message"`
+	Hint      string    `json:"hint,omitempty"`
+	Since     time.Time `json:"since"`
+}
+
+// Lag is how far Kafka is behind the database.
+type Lag struct {
+	Bytes          int64   `json:"bytes"`                  // WAL between the confirmed LSN and the server's end
+	Seconds        float64 `json:"seconds"`                // age of the oldest event not yet acknowledged
+	RetainedBytes  int64   `json:"retained_wal_bytes"`     // WAL that the slot keeps the server from removing
+	SafeBytes      *int64  `json:"safe_wal_bytes"`         // what may still be written before the slot is lost; null for no limit
+	SecondsToLoss  *int64  `json:"seconds_to_slot_loss"`   // at the rate of the last minutes; null for no limit
+	OldestXactSecs float64 `json:"oldest_transaction_age"` // a long transaction holds the slot back
+}
+
+// StatusReport is the answer of /status.
+type StatusReport struct {
+	Name          string    `json:"name"`
+	Phase         Phase     `json:"phase"`
+	Since         time.Time `json:"since"`
+	Ready         bool      `json:"ready"`
+	Reason        string    `json:"reason,omitempty"`
+	Troubles      []Trouble `json:"troubles"`
+	Slot          string    `json:"slot"`
+	Publication   string    `json:"publication"`
+	ConfirmedLSN  string    `json:"confirmed_lsn"`
+	ReceivedLSN   string    `json:"received_lsn"`
+	LastReceived  time.Time `json:"last_received"`
+	Lag           Lag       `json:"lag"`
+	Published     uint64    `json:"published"`
+	DeadLettered  uint64    `json:"dead_lettered"`
+	Expired       uint64    `json:"expired"`
+	Skipped       uint64    `json:"duplicates_skipped"`
+	InFlight      int64     `json:"in_flight"`
+	Sessions      uint64    `json:"sessions"`
+	ServerVersion int       `json:"server_version,omitempty"`
+}
+
+// Status is what the relay knows about itself, for people, probes and metrics. It may be
+// used by any goroutine.
+type Status struct {
+	log     *slog.Logger
+	metrics *metrics
+
+	mu           sync.Mutex
+	phase        Phase
+	since        time.Time
+	troubles     map[string]Trouble
+	received     LSN
+	lastReceived time.Time
+	liveness     time.Duration
+	lag          Lag
+	flushed      func() LSN
+	sessions     uint64
+	version      int
+}
+
+func newStatus(log *slog.Logger, m *metrics) *Status {
+	s := &Status{log: log, metrics: m, troubles: make(map[string]Trouble), liveness: 2 * minLiveness}
+	s.setPhase(PhaseStarting)
+	return s
+}
+
+// setPhase enters a phase and logs the change.
+func (s *Status) setPhase(p Phase) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == p {
+		return
+	}
+	if s.phase != "" {
+		s.log.Info("relay is "+string(p), "was", s.phase)
+	}
+	s.phase, s.since = p, time.Now()
+	s.metrics.setPhase(p)
+}
+
+// streaming reports whether the relay reads the stream.
+func (s *Status) streaming() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == PhaseStreaming
+}
+
+// trouble records that component cannot work because of err. The same trouble again is
+// neither logged nor given a new start.
+func (s *Status) trouble(component string, err error) {
+	t := Trouble{Component: component, Message: err.Error(), Since: time.Now()}
+	if h := asHalt(err); h != nil {
+		t.Code, t.Hint, t.Message = h.Code, h.Hint, h.Err.Error()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, known := s.troubles[component]
+	if known && old.Code == t.Code {
+		t.Since = old.Since
+		s.troubles[component] = t
+		return
+	}
+	s.troubles[component] = t
+	s.metrics.setHalts(s.troubles)
+	if t.Code != "" {
+		s.log.Error("relay halts", "code", t.Code, "component", component, "error", t.Message, "hint", t.Hint)
+		return
+	}
+	s.log.Warn("relay waits", "component", component, "error", t.Message)
+}
+
+// clear records that component works again.
+func (s *Status) clear(component string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, known := s.troubles[component]
+	if !known {
+		return
+	}
+	delete(s.troubles, component)
+	s.metrics.setHalts(s.troubles)
+	s.log.Info("relay goes on", "component", component, "after", time.Since(t.Since).Round(time.Millisecond))
+}
+
+// alive records a sign of life of the stream.
+func (s *Status) alive(walEnd LSN) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastReceived = time.Now()
+	s.received = max(s.received, walEnd)
+}
+
+func (s *Status) begin(flushed func() LSN) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushed = flushed
+	s.sessions++
+}
+
+func (s *Status) setServer(version int, liveness time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version, s.liveness = version, liveness
+}
+
+func (s *Status) setLag(l Lag) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lag = l
+}
+
+// Ready reports whether the relay does its work: it streams, has heard from the server of
+// late and nothing is in trouble, or it stands by for a relay that does. The reason says
+// what is missing.
+func (s *Status) Ready() (bool, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready()
+}
+
+func (s *Status) ready() (bool, string) {
+	for _, component := range slices.Sorted(maps.Keys(s.troubles)) {
+		t := s.troubles[component]
+		if t.Code != "" {
+			return false, "halted: " + string(t.Code) + ": " + t.Message
+		}
+		return false, "waiting for " + component + ": " + t.Message
+	}
+	switch s.phase {
+	case PhaseStandby:
+		return true, "standby: another relay reads the slot"
+	case PhaseSnapshot:
+		return true, "snapshot"
+	case PhaseStreaming:
+		if silent := time.Since(s.lastReceived); silent > s.liveness {
+			return false, "nothing received for " + silent.Round(time.Second).String()
+		}
+		return true, "streaming"
+	}
+	return false, string(s.phase)
+}
+
+func (s *Status) report() StatusReport {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := StatusReport{
+		Phase: s.phase, Since: s.since, Troubles: []Trouble{},
+		ReceivedLSN: s.received.String(), LastReceived: s.lastReceived,
+		Lag: s.lag, Sessions: s.sessions, ServerVersion: s.version, ConfirmedLSN: LSN(0).String(),
+	}
+	r.Ready, r.Reason = s.ready()
+	for _, component := range slices.Sorted(maps.Keys(s.troubles)) {
+		r.Troubles = append(r.Troubles, s.troubles[component])
+	}
+	if s.flushed != nil {
+		r.ConfirmedLSN = s.flushed().String()
+	}
+	return r
+}
