@@ -13,6 +13,9 @@ type ParseError struct {
 	Line    int    // from 1
 	Column  int    // in characters, from 1
 	Message string
+	// UnknownType is the full name of the type that is not defined, where that is what is
+	// wrong: Parse may succeed with a reference that defines it.
+	UnknownType string
 }
 
 func (e *ParseError) Error() string {

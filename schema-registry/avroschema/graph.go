@@ -25,6 +25,23 @@ func (s *Schema) parts() iter.Seq[*Schema] {
 	}
 }
 
+// Named returns the named types that s is or contains, each once, s first.
+func (s *Schema) Named() []*Schema {
+	var named []*Schema
+	for part := range s.all() {
+		if part.Name != "" {
+			named = append(named, part)
+		}
+	}
+	return named
+}
+
+// Equal tells whether two definitions of a named type are one and the same by the rules by
+// which Parse takes a definition twice: doc, aliases and the default of an enum do not count.
+func Equal(a, b *Schema) bool {
+	return equalSchemas(a, b, make(map[[2]*Schema]bool))
+}
+
 // all yields s and every schema inside it once.
 func (s *Schema) all() iter.Seq[*Schema] {
 	return func(yield func(*Schema) bool) {
@@ -41,12 +58,6 @@ func (s *Schema) all() iter.Seq[*Schema] {
 			}
 		}
 	}
-}
-
-// equal tells whether two definitions of a named type are one and the same by Java's rules,
-// which do not look at doc, aliases or the default of an enum.
-func equal(a, b *Schema) bool {
-	return equalSchemas(a, b, make(map[[2]*Schema]bool))
 }
 
 func equalSchemas(a, b *Schema, seen map[[2]*Schema]bool) bool {

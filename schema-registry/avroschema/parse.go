@@ -43,7 +43,7 @@ func parse(text string, refs []*Schema) (*Schema, *ParseError) {
 	if err != nil {
 		return nil, err
 	}
-	if s, err = p.resolve(s, root); err != nil {
+	if s, err = p.resolve(s); err != nil {
 		return nil, err
 	}
 	// A definition moves to where its type is mentioned first, so forward references can
@@ -84,11 +84,8 @@ func (p *parser) fail(n *node, at *path, format string, args ...any) *ParseError
 
 // addReference makes the named types of an already parsed schema known.
 func (p *parser) addReference(ref *Schema) *ParseError {
-	for s := range ref.all() {
-		if s.Name == "" {
-			continue
-		}
-		if other := p.known[s.Name]; other != nil && !equal(other, s) {
+	for _, s := range ref.Named() {
+		if other := p.known[s.Name]; other != nil && !Equal(other, s) {
 			return errorAt(p.text, 0, nil, "two of the referenced schemas define %s differently", s.Name)
 		} else if other == nil {
 			p.known[s.Name] = s
@@ -365,7 +362,7 @@ func (p *parser) define(s *Schema, n *node, at *path) (*Schema, *ParseError) {
 		}
 	}
 	if other := p.known[s.Name]; other != nil {
-		if !equal(other, s) {
+		if !Equal(other, s) {
 			return nil, p.fail(n, at, "%s is already defined differently", s.Name)
 		}
 		return other, nil

@@ -145,7 +145,7 @@ func TestParse_ErrorNamesThePlace(t *testing.T) {
 	t.Parallel()
 	text := "{\n  \"type\": \"record\", \"name\": \"r\",\n  \"fields\": [{\"name\": \"ä\", \"type\": \"nope\"}]\n}"
 	_, err := Parse(text)
-	want := &ParseError{Path: "/fields/0/type", Offset: strings.Index(text, `"nope"`), Line: 3, Column: 36, Message: "unknown type nope"}
+	want := &ParseError{Path: "/fields/0/type", Offset: strings.Index(text, `"nope"`), Line: 3, Column: 36, Message: "unknown type nope", UnknownType: "nope"}
 	if diff := cmp.Diff(error(want), err); diff != "" {
 		t.Error(diff)
 	}

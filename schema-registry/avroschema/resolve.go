@@ -10,9 +10,9 @@ import "slices"
 // them in the order of definitions, each after the types it uses, and refuses an object as
 // the default of a type that is not settled yet, as that of a field that holds its own
 // record. The order here is the same, so that the same schemas are refused.
-func (p *parser) resolve(root *Schema, rootNode *node) (*Schema, *ParseError) {
+func (p *parser) resolve(root *Schema) (*Schema, *ParseError) {
 	if ref := p.unknown[root]; ref != nil {
-		return nil, p.fail(rootNode, nil, "unknown type %s", ref.name)
+		return nil, p.unknownType(ref)
 	}
 	all := append(slices.Clone(p.defined), root)
 	r := &resolver{parser: p, entered: make(map[*Schema]bool)}
@@ -27,6 +27,12 @@ func (p *parser) resolve(root *Schema, rootNode *node) (*Schema, *ParseError) {
 	return root, nil
 }
 
+func (p *parser) unknownType(ref *reference) *ParseError {
+	err := p.fail(ref.node, ref.path, "unknown type %s", ref.name)
+	err.UnknownType = ref.name
+	return err
+}
+
 type resolver struct {
 	*parser
 	entered map[*Schema]bool // records that are settled or being settled
@@ -39,7 +45,7 @@ func (r *resolver) visit(s *Schema, visited map[*Schema]bool) *ParseError {
 	if ref := r.unknown[s]; ref != nil {
 		if ref.target == nil {
 			if ref.target = r.known[ref.name]; ref.target == nil {
-				return r.fail(ref.node, ref.path, "unknown type %s", ref.name)
+				return r.unknownType(ref)
 			}
 		}
 		if r.entered[ref.target] {

@@ -1,0 +1,193 @@
+// Package schemafiles reads the Avro schemas of a directory tree.
+//
+// A file may use types that another file defines: it is parsed after that file, and its
+// schema contains them. Each file stands for itself otherwise, so two may define a type of
+// the same name differently as long as no third one refers to it.
+package schemafiles
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/postrider/postrider/schema-registry/avroschema"
+)
+
+// Extension is what the name of a schema's file ends with.
+const Extension = ".avsc"
+
+// File is one schema file.
+type File struct {
+	Path   string // below the directory, with slashes
+	Schema *avroschema.Schema
+}
+
+// Problem is what is wrong with one file.
+type Problem struct {
+	Path string
+	Err  error // an *avroschema.ParseError where the text is to blame
+}
+
+func (p *Problem) Error() string {
+	var place *avroschema.ParseError
+	if errors.As(p.Err, &place) {
+		// The usual form for editors takes the place of the sentence.
+		message := strings.TrimPrefix(p.Err.Error(), fmt.Sprintf("line %d, column %d", place.Line, place.Column))
+		return fmt.Sprintf("%s:%d:%d: %s", p.Path, place.Line, place.Column, strings.TrimLeft(message, ",: "))
+	}
+	return p.Path + ": " + p.Err.Error()
+}
+
+func (p *Problem) Unwrap() error { return p.Err }
+
+// Load reads every file below dir whose name ends with Extension, hidden directories left
+// out, and returns them with those first that others use, by path otherwise. The error joins
+// a *Problem for each file that could not be read; the other files are returned with it.
+func Load(dir string) ([]File, error) { return load(os.DirFS(dir)) }
+
+func load(tree fs.FS) ([]File, error) {
+	var problems []error
+	l := &loader{definers: make(map[string][]definition)}
+	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil && name == ".":
+			return err
+		case err != nil:
+			problems = append(problems, &Problem{name, err})
+		case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != ".":
+			return fs.SkipDir
+		case !entry.IsDir() && path.Ext(name) == Extension:
+			text, err := fs.ReadFile(tree, name)
+			if err != nil {
+				problems = append(problems, &Problem{name, err})
+				return nil
+			}
+			l.waiting = append(l.waiting, &source{path: name, text: strings.TrimPrefix(string(text), "\ufeff")})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.run()
+	for _, s := range l.waiting {
+		problems = append(problems, &Problem{s.path, s.err})
+	}
+	slices.SortStableFunc(problems, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	return l.files, errors.Join(problems...)
+}
+
+// loader parses files in rounds: each round takes those whose types have become known.
+type loader struct {
+	waiting  []*source
+	files    []File
+	definers map[string][]definition
+}
+
+type source struct {
+	path string
+	text string
+	refs []*avroschema.Schema
+	err  error // of the last attempt
+}
+
+// definition is a type in the file that defines it.
+type definition struct {
+	path   string
+	schema *avroschema.Schema
+	top    bool // it is what the file is about, not a part of it
+}
+
+func (l *loader) run() {
+	for progress := true; progress; {
+		progress = false
+		l.waiting = slices.DeleteFunc(l.waiting, func(s *source) bool {
+			done := l.parse(s)
+			progress = progress || done
+			return done
+		})
+	}
+	for _, s := range l.waiting {
+		s.err = l.explain(s)
+	}
+}
+
+// parse tries a file with the types that are known by now.
+func (l *loader) parse(s *source) bool {
+	for {
+		var schema *avroschema.Schema
+		if schema, s.err = avroschema.Parse(s.text, s.refs...); s.err == nil {
+			l.add(s, schema)
+			return true
+		}
+		ref := l.find(s)
+		if ref == nil {
+			return false
+		}
+		s.refs = append(s.refs, ref)
+	}
+}
+
+func (l *loader) add(s *source, schema *avroschema.Schema) {
+	l.files = append(l.files, File{s.path, schema})
+	used := make(map[*avroschema.Schema]bool)
+	for _, ref := range s.refs {
+		for _, named := range ref.Named() {
+			used[named] = true
+		}
+	}
+	for _, named := range schema.Named() {
+		if !used[named] {
+			l.definers[named.Name] = append(l.definers[named.Name], definition{s.path, named, named == schema})
+		}
+	}
+}
+
+// find returns the type that the last attempt missed; nil if it is not known or not clear.
+func (l *loader) find(s *source) *avroschema.Schema {
+	definers := l.candidates(s)
+	if len(definers) == 0 {
+		return nil
+	}
+	for _, other := range definers[1:] {
+		if !avroschema.Equal(definers[0].schema, other.schema) {
+			return nil
+		}
+	}
+	return definers[0].schema
+}
+
+// candidates are the definitions of the type that the last attempt missed: those that have a
+// file to themselves, or else all.
+func (l *loader) candidates(s *source) []definition {
+	var parseErr *avroschema.ParseError
+	if !errors.As(s.err, &parseErr) || parseErr.UnknownType == "" {
+		return nil
+	}
+	definers := l.definers[parseErr.UnknownType]
+	if i := slices.IndexFunc(definers, func(d definition) bool { return d.top }); i >= 0 {
+		return slices.DeleteFunc(slices.Clone(definers), func(d definition) bool { return !d.top })
+	}
+	return definers
+}
+
+// explain says more of a type that stayed unknown.
+func (l *loader) explain(s *source) error {
+	if definers := l.candidates(s); len(definers) > 1 {
+		var paths []string
+		for _, d := range definers {
+			paths = append(paths, d.path)
+		}
+		return fmt.Errorf("%w: it is defined differently in %s", s.err, strings.Join(paths, ", "))
+	}
+	var parseErr *avroschema.ParseError
+	if errors.As(s.err, &parseErr) && parseErr.UnknownType != "" {
+		return fmt.Errorf("%w: no file that could be read defines it (two files cannot refer to each other)", s.err)
+	}
+	return s.err
+}
