@@ -61,6 +61,23 @@ func TestCompile_DefaultsMayRelyOnEachOther(t *testing.T) {
 	}
 }
 
+func TestCompile_DefaultInAUnionMayRelyOnALaterOne(t *testing.T) {
+	t.Parallel()
+	r := &avroschema.Schema{Type: avroschema.Record, Name: "R"}
+	nullable := &avroschema.Schema{Type: avroschema.Union, Branches: []*avroschema.Schema{{Type: avroschema.Null}, r}}
+	r.Fields = []*avroschema.Field{
+		{Name: "n", Type: nullable, Default: []byte(`{"n":null}`)},
+		{Name: "k", Type: &avroschema.Schema{Type: avroschema.Int}, Default: []byte(`5`)}}
+	tr, err := Compile(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := tr.Append(nil, []byte(`{}`))
+	if got := hex.EncodeToString(out); err != nil || got != "02000a0a" {
+		t.Errorf("got %s, %v, want 02000a0a", got, err)
+	}
+}
+
 // Parse refuses some of these schemas, too; Compile does not rely on it.
 func TestCompile_RefusesWhatItCannotEncode(t *testing.T) {
 	t.Parallel()
@@ -83,6 +100,8 @@ func TestCompile_RefusesWhatItCannotEncode(t *testing.T) {
 		{"a logical type that is not known", &avroschema.Schema{Type: avroschema.Int, Logical: &avroschema.Logical{Name: "week"}}, `logical type "week" is not supported`},
 		{"a decimal of a million digits", &avroschema.Schema{Type: avroschema.Bytes, Logical: &avroschema.Logical{Name: "decimal", Precision: 1e6}}, "more digits than"},
 		{"a default of another type", record(&avroschema.Field{Name: "f", Type: intType, Default: []byte(`"x"`)}), "record R: default of field f: $: wrong type: want int, got string"},
+		{"a default of bytes beyond code point 255", record(&avroschema.Field{Name: "f", Type: &avroschema.Schema{Type: avroschema.Bytes}, Default: []byte(`"\u0100"`)}), "code points up to 255"},
+		{"a default of fixed of another size", record(&avroschema.Field{Name: "f", Type: &avroschema.Schema{Type: avroschema.Fixed, Name: "F", Size: 2}, Default: []byte(`"a"`)}), "want the 2 bytes of fixed F, got 1"},
 		{"a default that contains itself", endless, "record R: default of field r contains itself"},
 		{"a field's name with a quote", record(&avroschema.Field{Name: `a"b`, Type: intType}), `field name "a\"b" cannot be a JSON key`},
 		{"a field twice", record(&avroschema.Field{Name: "a", Type: intType}, &avroschema.Field{Name: "a", Type: intType}), "field a is there twice"},

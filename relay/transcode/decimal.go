@@ -21,9 +21,7 @@ func (e *encoder) decimal(dst []byte, n *node) ([]byte, *Error) {
 	if err != nil {
 		return dst, err
 	}
-	if num.mantissa() > 0 {
-		num.exp += n.scale
-	}
+	num.exp += n.scale
 	if num.exp < 0 {
 		return dst, e.failAt(from, Inexact, "more digits after the point than "+n.name+" has")
 	}

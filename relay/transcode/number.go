@@ -64,8 +64,8 @@ func (e *encoder) unusualInt64(n *node) (int64, *Error) {
 	if num.neg {
 		v = -v
 	}
-	// Only the lowest long has an absolute value above that of the highest.
-	if u > math.MaxInt64 && v != math.MinInt64 || num.neg != (v < 0) || v < n.low || v > n.high {
+	// 19 digits fit uint64, so what does not fit int64 shows by the sign.
+	if num.neg != (v < 0) || v < n.low || v > n.high {
 		return 0, e.outOfRange(from, n)
 	}
 	return v, nil

@@ -38,7 +38,7 @@ func (e *encoder) record(dst []byte, n *node) ([]byte, *Error) {
 	r := n.record
 	start, base := len(dst), len(e.spans)
 	e.spans = pushSpans(e.spans, len(r.fields))
-	inOrder, next := true, 0 // dst[start:] holds exactly fields[:next]
+	inOrder, next := true, 0 // while in order, dst[start:] holds exactly fields[:next]
 	last := -1
 	for more := !e.empty('}'); more; {
 		i, err := e.fieldKey(r, last)
@@ -52,14 +52,8 @@ func (e *encoder) record(dst []byte, n *node) ([]byte, *Error) {
 		if err := e.colon(); err != nil {
 			return dst, err.in(f.name)
 		}
-		if inOrder {
-			for next < i && r.fields[next].ready {
-				dst = append(dst, r.fields[next].value...)
-				next++
-			}
-			inOrder = next == i
-			next++
-		}
+		inOrder = inOrder && i == next
+		next++
 		from := len(dst)
 		if dst, err = e.value(dst, f.node); err != nil {
 			return dst, err.in(f.name)

@@ -129,9 +129,9 @@ func (t *timeText) date() bool {
 	if !ok1 || !dash1 || !ok2 || !dash2 || !ok3 {
 		return false
 	}
-	// time.Date turns February 30 into March 2; such a day does not exist here.
+	// time.Date turns February 30 into March 2: a month that changes shows a day that does not exist.
 	d := time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC)
-	if month < 1 || month > 12 || d.Day() != day || d.Month() != time.Month(month) {
+	if d.Month() != time.Month(month) {
 		return false
 	}
 	t.seconds = d.Unix()

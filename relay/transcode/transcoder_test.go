@@ -3,8 +3,12 @@ package transcode
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/postrider/postrider/schema-registry/avroschema"
 )
@@ -212,6 +216,7 @@ func TestAppend_RefusesWithKindAndPath(t *testing.T) {
 		{"int too high", `"int"`, `2147483648`, OutOfRange, `$`},
 		{"int too low", `"int"`, `-2147483649`, OutOfRange, `$`},
 		{"int with huge exponent", `"int"`, `1e99999999999999999999`, OutOfRange, `$`},
+		{"int with an exponent that overflows", `"int"`, `1e18446744073709551617`, OutOfRange, `$`},
 		{"int with fraction", `"int"`, `1.5`, Inexact, `$`},
 		{"int with tiny exponent", `"int"`, `1e-99999999999999999999`, Inexact, `$`},
 		{"int in quotes", `"int"`, `"1"`, WrongType, `$`},
@@ -247,6 +252,9 @@ func TestAppend_RefusesWithKindAndPath(t *testing.T) {
 		{"uuid with another letter", logical("string", "uuid"), `"g190163d-8694-739b-aea5-966c26f8ad91"`, BadValue, `$`},
 		{"uuid with a hyphen elsewhere", logical("string", "uuid"), `"0190163d8-694-739b-aea5-966c26f8ad91"`, BadValue, `$`},
 
+		{"uuid with other hyphens", logical("string", "uuid"), `"0190163d_8694_739b_aea5_966c26f8ad91"`, BadValue, `$`},
+		{"date on day 0", logical("int", "date"), `"2026-01-00"`, BadValue, `$`},
+		{"date on day 99", logical("int", "date"), `"2026-01-99"`, BadValue, `$`},
 		{"date that does not exist", logical("int", "date"), `"2026-02-29"`, BadValue, `$`},
 		{"date in month 13", logical("int", "date"), `"2026-13-01"`, BadValue, `$`},
 		{"date in month 0", logical("int", "date"), `"2026-00-01"`, BadValue, `$`},
@@ -271,6 +279,8 @@ func TestAppend_RefusesWithKindAndPath(t *testing.T) {
 		{"timestamp-nanos with a tenth digit", logical("long", "timestamp-nanos"), `"2026-11-21T05:00:00.1234567891Z"`, Inexact, `$`},
 		{"timestamp-nanos too late", logical("long", "timestamp-nanos"), `"2262-04-11T23:47:16.854775808Z"`, OutOfRange, `$`},
 		{"timestamp-nanos too early", logical("long", "timestamp-nanos"), `"1677-09-21T00:12:43.145224191Z"`, OutOfRange, `$`},
+		{"timestamp-nanos in the year 9999", logical("long", "timestamp-nanos"), `"9999-11-21T05:00:00Z"`, OutOfRange, `$`},
+		{"timestamp-nanos in the year 1", logical("long", "timestamp-nanos"), `"0001-11-21T05:00:00Z"`, OutOfRange, `$`},
 		{"timestamp as fraction", logical("long", "timestamp-millis"), `1.5`, Inexact, `$`},
 		{"local timestamp with zone", logical("long", "local-timestamp-micros"), `"2026-11-21T05:00:00Z"`, BadValue, `$`},
 	} {
@@ -309,7 +319,7 @@ func TestAppend_RefusesWhatIsNotJSON(t *testing.T) {
 		`{s:"a"}`, `{'s':"a"}`, `{"s":'a'}`, `{"s":"a}`, `{"s":"a\"}`, `{"s":"\x"}`, `{"s":"\u12"}`, `{"s":"\u12g4"}`, `{"s":"\`,
 		"{\"s\":\"a\tb\"}", "{\"s\":\"a\x00b\"}", "{\"s\":\"\x1f\"}", "{\"s\":\"12345678\x019\"}",
 		"{\"s\":\"\xff\"}", "{\"s\":\"\xc3\"}", "{\"s\":\"\xed\xa0\x80\"}", "{\"s\":\"\xc0\xaf\"}", "{\"s\":\"\\n\xff\"}", "{\"s\":\"\xc3\\n\xa9\"}",
-		`{"s":"\ud800"}`, `{"s":"\ud800x"}`, `{"s":"\udc00"}`, `{"s":"\ud800\ud800"}`, `{"s":"\ud800\n"}`, `{"s":"\udc00\ud800"}`,
+		`{"s":"\ud800"}`, `{"s":"\ud800x"}`, `{"s":"\udc00"}`, `{"s":"\ud800\ud800"}`, `{"s":"\ud800\n"}`, `{"s":"\udc00\ud800"}`, `{"s":"\udc00\udc00"}`, "{\"s\":\"a\x01}", "{\"s\":\"12345678\x01}",
 		"{\"\xff\":1}", "{\"\\ud800\":1}",
 		`{"n":01}`, `{"n":1.}`, `{"n":.5}`, `{"n":+1}`, `{"n":1e}`, `{"n":1e+}`, `{"n":-}`, `{"n":0x1}`, `{"n":1_0}`, `{"n":NaN}`, `{"n":Infinity}`, `{"n":-Infinity}`, `{"n":1 2}`,
 		`{"i":01}`, `{"i":-01}`, `{"i":1.}`, `{"i":1e}`, `{"i":+1}`, `{"i":1a}`, `{"i":1-2}`, `{"i":--1}`, `{"i":00000000000000000000}`,
@@ -349,6 +359,13 @@ func TestAppend_LimitsNestingButNotSize(t *testing.T) {
 	if _, err := tr.Append(nil, []byte(strings.Repeat(`{"n":{"N":`, 1e5))); !errors.As(err, &e) || e.Kind != TooDeep {
 		t.Errorf("a hostile document: got %v, want it refused", err)
 	}
+	tagged := compileText(t, recordOf("N", `n ["null","N","int"]`))
+	for depth, ok := range map[int]bool{MaxDepth - 1: true, MaxDepth: false} {
+		doc := strings.Replace(nested(depth), "null", `{"int":1}`, 1)
+		if _, err := tagged.Append(nil, []byte(doc)); (err == nil) != ok {
+			t.Errorf("a tag below %d records: %v", depth, err)
+		}
+	}
 	large := compileText(t, `{"type":"array","items":"string"}`)
 	doc := "[" + strings.Repeat(`"0123456789\n",`, 200_000) + `""]`
 	out, err := large.Append(nil, []byte(doc))
@@ -376,5 +393,45 @@ func TestAppend_ErrorsSayWhatIsWrong(t *testing.T) {
 		if _, err := tr.Append(nil, []byte(doc)); err == nil || err.Error() != want {
 			t.Errorf("%s:\n got %v\nwant %s", doc, err, want)
 		}
+	}
+}
+
+// A relay lives for months: neither a failed document nor a large one may leave much behind.
+func TestAppend_KeepsNoScratchOfUnusualDocuments(t *testing.T) {
+	t.Parallel()
+	tr := compileText(t, recordOf("R", `b "string"`, `a {"type":"map","values":"string"}`))
+	var doc strings.Builder
+	doc.WriteString(`{"a":{`)
+	for i := range 100_000 {
+		fmt.Fprintf(&doc, `"key %d\n":"some text",`, i)
+	}
+	doc.WriteString(`"x":"y"},"b":""}`)
+	for range 3 {
+		if _, err := tr.Append(nil, []byte(doc.String())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 100_000 {
+		if _, err := tr.Append(nil, []byte(`{"b":"","a":{"x":"y","z":0}}`)); err == nil {
+			t.Fatal("a number is taken for a string")
+		}
+	}
+	held := cap(tr.enc.text) + cap(tr.enc.moved) + cap(tr.enc.spans)*int(unsafe.Sizeof(span{}))
+	if held > 3*maxScratch || tr.enc.doc != nil {
+		t.Errorf("%d bytes of scratch memory are kept, and %d of a document", held, len(tr.enc.doc))
+	}
+}
+
+func TestAppend_LearnsTheOrderOfFields(t *testing.T) {
+	t.Parallel()
+	tr := compileText(t, recordOf("R", `a "int"`, `b "int" = 0`, `c "int"`))
+	for _, doc := range []string{`{"c":3,"a":1}`, `{"c":3,"a":1}`, `{"a":1,"b":2,"c":3}`, `{"c":3,"b":2,"a":1}`} {
+		out, err := tr.Append(nil, []byte(doc))
+		if err != nil || len(out) != 3 || out[0] != 2 || out[2] != 6 {
+			t.Fatalf("%s: got %x, %v", doc, out, err)
+		}
+	}
+	if diff := cmp.Diff([]int{2, 1, 0, 1}, tr.root.record.follow); diff != "" {
+		t.Errorf("what follows each field (-want +got):\n%s", diff)
 	}
 }
