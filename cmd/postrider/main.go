@@ -49,7 +49,9 @@ the schemas compatible.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	root.AddCommand(
 		newOutboxCommand(),
+		newRegistryCommand(),
 		newRelayCommand(),
+		newSchemaCommand(),
 		newVersionCommand(),
 	)
 	return root

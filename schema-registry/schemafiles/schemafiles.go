@@ -48,7 +48,14 @@ func (p *Problem) Unwrap() error { return p.Err }
 // Load reads every file below dir whose name ends with Extension, hidden directories left
 // out, and returns them with those first that others use, by path otherwise. The error joins
 // a *Problem for each file that could not be read; the other files are returned with it.
-func Load(dir string) ([]File, error) { return load(os.DirFS(dir)) }
+func Load(dir string) ([]File, error) {
+	if info, err := os.Stat(dir); err != nil {
+		return nil, err // it names the directory, which errors from inside it do not
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("%s is not a directory", dir)
+	}
+	return load(os.DirFS(dir))
+}
 
 func load(tree fs.FS) ([]File, error) {
 	var problems []error
