@@ -112,16 +112,17 @@ func parseServer(text string) (*url.URL, error) {
 	switch {
 	case text == "":
 		return nil, errors.New("schema registry: no URL given, want one such as http://127.0.0.1:8081")
-	case err != nil:
-		return nil, errors.New("schema registry: the URL cannot be read, want one such as http://127.0.0.1:8081")
-	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("schema registry: URL %s has no http:// or https:// and host, want one such as http://127.0.0.1:8081", u.Redacted())
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return nil, errors.New("schema registry: the URL has no http:// or https:// and host, want one such as http://127.0.0.1:8081")
 	}
 	return u, nil
 }
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// errNoRegistry is a success that says nothing a registry would say.
+var errNoRegistry = errors.New("the server does not answer like a schema registry, check the URL")
 
 // SubjectVersion is one version of a subject.
 type SubjectVersion struct {
@@ -143,13 +144,17 @@ func (c *Client) Register(ctx context.Context, subject, schema string) (int, err
 		return id, nil
 	}
 	var answer struct {
-		ID int `json:"id"`
+		ID *int `json:"id"`
 	}
-	if err := c.do(ctx, http.MethodPost, subjectPath(subject, "versions"), schemaRequest{schema}, &answer); err != nil {
+	err := c.do(ctx, http.MethodPost, subjectPath(subject, "versions"), schemaRequest{schema}, &answer)
+	if err == nil && answer.ID == nil {
+		err = errNoRegistry
+	}
+	if err != nil {
 		return 0, fmt.Errorf("register schema for subject %q: %w", subject, err)
 	}
-	c.registered.put(key, answer.ID)
-	return answer.ID, nil
+	c.registered.put(key, *answer.ID)
+	return *answer.ID, nil
 }
 
 // Latest returns the latest version of subject. It always asks the registry.
@@ -164,7 +169,11 @@ func (c *Client) Version(ctx context.Context, subject string, version int) (Subj
 
 func (c *Client) version(ctx context.Context, subject, version string) (SubjectVersion, error) {
 	var v SubjectVersion
-	if err := c.do(ctx, http.MethodGet, subjectPath(subject, "versions", version), nil, &v); err != nil {
+	err := c.do(ctx, http.MethodGet, subjectPath(subject, "versions", version), nil, &v)
+	if err == nil && v.Schema == "" {
+		err = errNoRegistry
+	}
+	if err != nil {
 		return SubjectVersion{}, fmt.Errorf("get version %s of subject %q: %w", version, subject, err)
 	}
 	return v, nil
@@ -177,7 +186,11 @@ func (c *Client) SchemaByID(ctx context.Context, id int) (string, error) {
 		return schema, nil
 	}
 	var answer schemaRequest
-	if err := c.do(ctx, http.MethodGet, "/schemas/ids/"+strconv.Itoa(id), nil, &answer); err != nil {
+	err := c.do(ctx, http.MethodGet, "/schemas/ids/"+strconv.Itoa(id), nil, &answer)
+	if err == nil && answer.Schema == "" {
+		err = errNoRegistry
+	}
+	if err != nil {
 		return "", fmt.Errorf("get schema %d: %w", id, err)
 	}
 	c.schemas.put(id, answer.Schema)
@@ -286,8 +299,8 @@ func (c *Client) ask(ctx context.Context, server *url.URL, method, path string, 
 	if resp.StatusCode/100 != 2 {
 		return readError(resp.StatusCode, text)
 	}
-	if err := json.Unmarshal(text, answer); err != nil {
-		return fmt.Errorf("%s did not answer like a schema registry, check the URL: %w", server.Host, err)
+	if json.Unmarshal(text, answer) != nil {
+		return errNoRegistry
 	}
 	return nil
 }
