@@ -194,6 +194,14 @@ func TestEncode_RefusesTypesThatDoNotFit(t *testing.T) {
 			List []int `avro:"list"`
 		}{}, "field list[]: a Go int cannot be written as Avro string"},
 		{"no struct", map[string]any{"n": 1}, "cannot be written as Avro record r"},
+		{"nil in an interface", struct {
+			N    any      `avro:"n"`
+			List []string `avro:"list"`
+		}{}, "field n: is nil, but its schema does not allow null"},
+		{"wrong type in an interface", struct {
+			N    any      `avro:"n"`
+			List []string `avro:"list"`
+		}{N: "1"}, "field n: a Go string cannot be written as Avro int"},
 		{"nil pointer", (*schemas.SampleNode)(nil), "is nil"},
 		{"nil", nil, "is nil"},
 	} {

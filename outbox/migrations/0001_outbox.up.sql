@@ -67,23 +67,20 @@ SET lock_timeout = '2s'
 AS $$
 DECLARE
     parent      regclass := 'public.outbox';
-    fallback    regclass;
     schema_name name;
     table_name  name;
     today       date := (now() AT TIME ZONE 'UTC')::date;
     day         date;
     day_begin   text;
     day_end     text;
-    taken       boolean;
 BEGIN
     IF days IS NULL OR days NOT BETWEEN 0 AND 366 THEN
         RAISE EXCEPTION 'days must be between 0 and 366, not %', days;
     END IF;
-    SELECT n.nspname, c.relname, p.partdefid
-      INTO schema_name, table_name, fallback
+    SELECT n.nspname, c.relname
+      INTO schema_name, table_name
       FROM pg_class c
       JOIN pg_namespace n ON n.oid = c.relnamespace
-      JOIN pg_partitioned_table p ON p.partrelid = c.oid
      WHERE c.oid = parent;
 
     FOR ahead IN (CASE WHEN include_today THEN 0 ELSE 1 END) .. days LOOP
@@ -102,17 +99,8 @@ BEGIN
                 RETURN NEXT;
                 CONTINUE;
             END IF;
-            IF fallback <> 0 THEN
-                EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE created_at >= %L AND created_at < %L)', fallback, day_begin, day_end)
-                   INTO taken;
-                IF taken THEN
-                    outcome := 'default_has_rows';
-                    RETURN NEXT;
-                    CONTINUE;
-                END IF;
-            END IF;
-            -- ATTACH lets inserts into the other partitions go on; CREATE … PARTITION OF
-            -- would lock the whole table.
+            -- ATTACH lets inserts into the other partitions go on, where CREATE … PARTITION OF
+            -- would lock the whole table. It refuses if the default partition has rows of the day.
             EXECUTE format('CREATE TABLE %I.%I (LIKE %s INCLUDING ALL)', schema_name, partition_name, parent);
             EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)',
                            parent, schema_name, partition_name, day_begin, day_end);
