@@ -3,6 +3,7 @@ package transcode
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Kind says what was wrong with a document.
@@ -82,7 +83,8 @@ func pathKey(key string) string {
 		}
 	}
 	if len(key) > maxPathKey {
-		return "[" + strconv.QuoteToASCII(key[:maxPathKey]+"…") + "]"
+		plain = false
+		key = strings.ToValidUTF8(key[:maxPathKey], "") + "…"
 	}
 	if plain {
 		return "." + key

@@ -386,6 +386,17 @@ func TestAppend_LimitsNestingButNotSize(t *testing.T) {
 	}
 }
 
+func TestAppend_PathsQuoteUnusualKeysAndCutLongOnes(t *testing.T) {
+	t.Parallel()
+	tr := compileText(t, `{"type":"map","values":"int"}`)
+	for key, path := range map[string]string{
+		`_a1`: `$._a1`, `1a`: `$["1a"]`, ``: `$[""]`, `a.b`: `$["a.b"]`, `a\nb`: `$["a\nb"]`, `é`: `$["é"]`,
+		strings.Repeat("é", 50): `$["` + strings.Repeat("é", 32) + `…"]`, strings.Repeat("k", 65): `$["` + strings.Repeat("k", 64) + `…"]`,
+	} {
+		checkRefused(t, tr, `{"`+key+`":null}`, WrongType, path)
+	}
+}
+
 func TestAppend_ErrorsSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	tr := compileText(t, recordOf("order", `qty "int"`, `note ["null","string"] = null`, `at `+logical("long", "timestamp-millis")+` = 0`))

@@ -87,12 +87,9 @@ func (e *encoder) defaultUnion(dst []byte, u *union) ([]byte, *Error) {
 
 func (e *encoder) unionObject(dst []byte, u *union) ([]byte, *Error) {
 	branches := u.byForm[formObject]
-	if len(branches) == 1 {
-		b := branches[0]
-		if tagged, ok := e.tag(u); ok && !e.startsWithField(b.node.record) {
-			return e.tagged(dst, tagged)
-		}
-		return e.branch(dst, b)
+	tag, isTagged := e.tag(u)
+	if len(branches) == 1 && !isTagged {
+		return e.branch(dst, branches[0])
 	}
 	b, ok, err := e.objectBranch(u)
 	if err != nil {
@@ -101,8 +98,8 @@ func (e *encoder) unionObject(dst []byte, u *union) ([]byte, *Error) {
 	if ok {
 		return e.branch(dst, b)
 	}
-	if b, ok = e.tag(u); ok {
-		return e.tagged(dst, b)
+	if isTagged {
+		return e.tagged(dst, tag)
 	}
 	if len(branches) == 0 {
 		return dst, e.wrongForm(u.name)
@@ -110,34 +107,20 @@ func (e *encoder) unionObject(dst []byte, u *union) ([]byte, *Error) {
 	return dst, e.noRecordFits(u)
 }
 
-// tag looks at the first key of an object and returns the branch that it names.
-func (e *encoder) tag(u *union) (branch, bool) {
-	key, ok := e.firstKey()
-	if !ok {
+// tag returns the branch that the first key of the object that comes next names, if any.
+func (e *encoder) tag(u *union) (b branch, ok bool) {
+	if len(u.tags) == 0 {
 		return branch{}, false
 	}
-	b, ok := u.tags[string(key)]
-	return b, ok
-}
-
-// firstKey returns the first key of the object that comes next, without moving on.
-func (e *encoder) firstKey() ([]byte, bool) {
 	from := e.pos
-	defer func() { e.pos = from }()
 	e.pos++
-	if e.peek() != '"' {
-		return nil, false
+	if e.peek() == '"' {
+		if key, err := e.str(); err == nil {
+			b, ok = u.tags[string(key)]
+		}
 	}
-	key, err := e.str()
-	return key, err == nil
-}
-
-// startsWithField reports whether the first key of an object is a field of r: what could
-// be a tag, too, is then taken as the field.
-func (e *encoder) startsWithField(r *record) bool {
-	key, _ := e.firstKey()
-	_, ok := r.index[string(key)]
-	return ok
+	e.pos = from
+	return b, ok
 }
 
 // tagged encodes the one value of an object whose key names the branch.
@@ -252,7 +235,7 @@ func (e *encoder) noRecordFits(u *union) *Error {
 	for _, b := range u.byForm[formObject] {
 		switch m, _ := e.misfit(b.node.record); m.kind {
 		case UnknownField:
-			reasons = append(reasons, fmt.Sprintf("%s has no field %s", b.node.name, pathKey(m.key)[1:]))
+			reasons = append(reasons, fmt.Sprintf("%s has no field %s", b.node.name, strings.Trim(pathKey(m.key), ".[]")))
 		case MissingField:
 			reasons = append(reasons, fmt.Sprintf("%s needs %s", b.node.name, m.key))
 		}

@@ -55,6 +55,7 @@ func TestAppend_FindsTheBranchOfAUnion(t *testing.T) {
 		{"beside a map no key is a tag", `["null","string",{"type":"map","values":"string"}]`, `{"string":"x"}`, `04020c737472696e67027800`},
 		{"a field's name is not a tag", `["null",` + recordOf("A", `A "int"`) + `]`, `{"A":5}`, `020a`},
 		{"a field's name is not a tag where several records are", `["null",` + recordOf("A", `B "int"`) + `,` + recordOf("B", `id "int"`) + `]`, `{"B":5}`, `020a`},
+		{"a tag that is a field's name, too, where the fields do not fit", `["null",` + recordOf("A", `A "int"`, `b "int"`) + `]`, `{"A":{"b":1,"A":2}}`, `020402`},
 		{"an empty object is the record that needs nothing", `[` + b + `,` + recordOf("C", `c "int" = 1`) + `]`, `{}`, `0202`},
 		{"array", `["null","string",{"type":"array","items":["null","int"]}]`, `[null,1]`, `0404000202` + `00`},
 	} {
@@ -94,6 +95,7 @@ func TestAppend_RefusesWhatFitsNoBranchOrSeveral(t *testing.T) {
 		{"another key beside a tag", `["null","int"]`, `{"int":1,"x":2}`, WrongType, `$`, `an object whose key names a branch of a union has no other keys`},
 		{"null under a tag", `["null","int"]`, `{"null":null}`, WrongType, `$`, `want null or int, got object`},
 		{"object that fits no record", records, `{"of":{"id":1,"c":2}}`, WrongType, `$.of`, `fits no record of the union: record A has no field c; record B has no field c`},
+		{"object with a strange key that fits no record", records, `{"of":{"a b":2}}`, WrongType, `$.of`, `fits no record of the union: record A has no field "a b"; record B has no field "a b"`},
 		{"object that lacks fields of each record", records, `{"of":{"id":1}}`, WrongType, `$.of`, `fits no record of the union: record A needs a; record B needs b`},
 		{"object that fits two records", twins, `{"of":{"id":1}}`, Ambiguous, `$.of`, `fits record Made and record Gone: write it as {"Made": …} or {"Gone": …}`},
 		{"error inside the record that was chosen", records, `{"of":{"id":1,"b":"x"}}`, WrongType, `$.of.b`, `want int, got string`},
