@@ -98,7 +98,7 @@ func (c *checker) check(reader, writer *Schema) *result {
 		c.settle(r)
 		return r
 	}
-	if reader.hasParts() || writer.hasParts() {
+	if reader.shared() || writer.shared() {
 		c.results[pair] = r
 	}
 	c.compare(r, reader, writer)
@@ -115,9 +115,10 @@ func (c *checker) settle(r *result) {
 	}
 }
 
-// hasParts tells whether comparing s goes on to schemas inside it.
-func (s *Schema) hasParts() bool {
-	return s.Items != nil || s.Values != nil || len(s.Branches) > 0 || len(s.Fields) > 0
+// shared tells whether s can be met again in the same check: by a reference, or by way of
+// the schemas inside it.
+func (s *Schema) shared() bool {
+	return s.Name != "" || s.Items != nil || s.Values != nil || len(s.Branches) > 0
 }
 
 // add makes the problems of a pair inside r those of r too.
