@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestAppend_FindsTheBranchOfAUnion(t *testing.T) {
@@ -122,7 +121,7 @@ func TestAppend_AmbiguousRecordsCanBeTagged(t *testing.T) {
 }
 
 // A union of two records that contain each other is where trying whole branches would
-// take 2^depth steps.
+// take 2^depth steps, and this test would not end.
 func TestAppend_NestedUnionsTakeNoExponentialTime(t *testing.T) {
 	t.Parallel()
 	tr := compileText(t, `{"type":"record","name":"A","fields":[{"name":"n","type":["null","A",
@@ -130,12 +129,7 @@ func TestAppend_NestedUnionsTakeNoExponentialTime(t *testing.T) {
 		{"name":"a","type":"int","default":0}]}`)
 	const depth = 300
 	doc := strings.Repeat(`{"a":1,"n":`, depth) + `"wrong"` + strings.Repeat(`}`, depth)
-	start := time.Now()
-	_, err := tr.Append(nil, []byte(doc))
-	if err == nil {
+	if _, err := tr.Append(nil, []byte(doc)); err == nil {
 		t.Error("a string is taken for a record")
-	}
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("took %v", took)
 	}
 }
