@@ -2,10 +2,12 @@ package relay_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +29,7 @@ type fixture struct {
 	url      string
 	db       *pgx.Conn
 	topic    string
-	registry *fakeRegistry
+	registry *testRegistry
 	cfg      relay.Config
 }
 
@@ -41,8 +43,8 @@ func newFixture(t *testing.T) *fixture {
 
 func newFixtureOn(t *testing.T, url string) *fixture {
 	t.Helper()
-	f := &fixture{t: t, url: url, topic: testserver.Topic(t, 4), registry: newFakeRegistry()}
-	f.registry.set("order.created", orderCreated)
+	f := &fixture{t: t, url: url, topic: testserver.Topic(t, 4), registry: newTestRegistry(t)}
+	f.registry.register("order.created", orderCreated)
 	var err error
 	if f.db, err = pgx.Connect(t.Context(), url); err != nil {
 		t.Fatal(err)
@@ -62,7 +64,7 @@ func newFixtureOn(t *testing.T, url string) *fixture {
 		Postgres: relay.PostgresConfig{URL: relay.SecretURL(url)},
 		Outbox:   relay.OutboxConfig{Topic: f.topic},
 		Kafka:    relay.KafkaConfig{Brokers: testserver.Kafka(t)},
-		Registry: relay.RegistryConfig{URL: "http://127.0.0.1:1"},
+		Registry: relay.RegistryConfig{URL: relay.SecretURL(f.registry.server.URL), LatestTTL: time.Second},
 		HTTP:     relay.HTTPConfig{Listen: "-"},
 	}
 	return f
@@ -100,8 +102,7 @@ func (f *fixture) start(change ...func(*relay.Config)) *running {
 	}
 	logs := &logLines{t: f.t}
 	r, err := relay.New(cfg, relay.Options{
-		Logger:   slog.New(slog.NewTextHandler(logs, nil)),
-		Registry: f.registry,
+		Logger: slog.New(slog.NewTextHandler(logs, nil)),
 	})
 	if err != nil {
 		f.t.Fatal(err)
@@ -196,63 +197,42 @@ func header(r *kgo.Record, name string) string {
 	return ""
 }
 
-// fakeRegistry is a registry in memory without rules.
-type fakeRegistry struct {
-	mu       sync.Mutex
-	schemas  []string
-	subjects map[string][]int // subject → ids
-	down     error
+// testRegistry is a real registry that can be made to fail.
+type testRegistry struct {
+	t      *testing.T
+	client *schemaregistry.Client
+	server *httptest.Server
+	status atomic.Int32 // to answer everything with; 0 for none
 }
 
-func newFakeRegistry() *fakeRegistry { return &fakeRegistry{subjects: make(map[string][]int)} }
-
-func (r *fakeRegistry) set(subject, schema string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.schemas = append(r.schemas, schema)
-	r.subjects[subject] = append(r.subjects[subject], len(r.schemas))
-	return len(r.schemas)
-}
-
-func (r *fakeRegistry) setDown(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.down = err
-}
-
-func (r *fakeRegistry) Register(_ context.Context, subject, schema string) (int, error) {
-	if err := r.failure(); err != nil {
-		return 0, err
+func newTestRegistry(t *testing.T) *testRegistry {
+	t.Helper()
+	r := &testRegistry{t: t}
+	handler := schemaregistry.NewHandler(schemaregistry.New(schemaregistry.NewMemoryStore()), schemaregistry.HandlerConfig{})
+	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if status := r.status.Load(); status != 0 {
+			http.Error(w, "out of order", int(status))
+			return
+		}
+		handler.ServeHTTP(w, req)
+	}))
+	t.Cleanup(r.server.Close)
+	var err error
+	if r.client, err = schemaregistry.NewClient(schemaregistry.ClientConfig{URL: r.server.URL}); err != nil {
+		t.Fatal(err)
 	}
-	return r.set(subject, schema), nil
+	t.Cleanup(r.client.Close)
+	return r
 }
 
-func (r *fakeRegistry) failure() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.down
-}
-
-func (r *fakeRegistry) Latest(ctx context.Context, subject string) (schemaregistry.SubjectVersion, error) {
-	r.mu.Lock()
-	n := len(r.subjects[subject])
-	r.mu.Unlock()
-	return r.Version(ctx, subject, n)
-}
-
-func (r *fakeRegistry) Version(_ context.Context, subject string, version int) (schemaregistry.SubjectVersion, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.down != nil {
-		return schemaregistry.SubjectVersion{}, r.down
+// register puts a schema in and returns its id.
+func (r *testRegistry) register(subject, schema string) int {
+	r.t.Helper()
+	id, err := r.client.Register(context.Background(), subject, schema)
+	if err != nil {
+		r.t.Fatal(err)
 	}
-	ids := r.subjects[subject]
-	if version < 1 || version > len(ids) {
-		return schemaregistry.SubjectVersion{}, &schemaregistry.Error{
-			StatusCode: 404, Code: 40401, Message: fmt.Sprintf("Subject '%s' not found.", subject)}
-	}
-	id := ids[version-1]
-	return schemaregistry.SubjectVersion{Subject: subject, Version: version, ID: id, Schema: r.schemas[id-1]}, nil
+	return id
 }
 
 // logLines passes the relay's log to the test's.
