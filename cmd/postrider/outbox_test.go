@@ -384,13 +384,13 @@ func TestOutboxInit_LeavesTheTableToWhoMayNotPublish(t *testing.T) {
 	url := testserver.Postgres(t)
 	conn := connect(t, url)
 	role := testserver.UniqueName(t)
-	execSQL(t, conn, "CREATE ROLE "+role+" LOGIN; GRANT CREATE ON SCHEMA public TO "+role)
+	execSQL(t, conn, "CREATE ROLE "+role+" LOGIN PASSWORD 'secret'; GRANT CREATE ON SCHEMA public TO "+role)
 	t.Cleanup(func() {
 		if _, err := conn.Exec(context.Background(), "DROP OWNED BY "+role+"; DROP ROLE "+role, pgx.QueryExecModeSimpleProtocol); err != nil {
 			t.Error(err)
 		}
 	})
-	asRole := regexp.MustCompile(`//[^@]*@`).ReplaceAllString(url, "//"+role+"@")
+	asRole := regexp.MustCompile(`//[^@]*@`).ReplaceAllString(url, "//"+role+":secret@")
 	_, code, err := runOutbox(t, "init", "--postgres-url", asRole)
 	if code != exitNo || !strings.Contains(err.Error(), "hand the DDL to a DBA: postrider outbox sql --part dba") {
 		t.Errorf("exit %d, %v; want 1 and what to hand to a DBA", code, err)
