@@ -15,7 +15,7 @@ PKG := ./...
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/postrider
@@ -32,6 +32,10 @@ test: ## Run all tests on a real Postgres and a real Kafka, then the fuzz target
 
 # At a desk without a C compiler the tests still run, without the race detector; CI has one.
 RACE := $(if $(or $(CI),$(shell command -v gcc)),-race)
+
+.PHONY: test-download
+test-download: ## Test the download of Postgres for the demo (15 MB)
+	go test -count=1 -tags download -run Download ./internal/embedded
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) $(GOVULNCHECK) ## Run gofmt, go vet, golangci-lint, govulncheck; check go.mod

@@ -52,7 +52,7 @@ func (c *cluster) run(action string, options ...string) {
 		why := strings.TrimSpace(stderr.String())
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && exit.ExitCode() == exitMissing {
-			absent(c.t, why)
+			Absent(c.t, why)
 		}
 		c.t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, why)
 	}

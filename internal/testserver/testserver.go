@@ -41,16 +41,16 @@ func lookup(t testing.TB, variable string) string {
 	t.Helper()
 	value := os.Getenv(variable)
 	if value == "" {
-		absent(t, variable+" is not set; `make test` starts the servers and sets it")
+		Absent(t, variable+" is not set; `make test` starts the servers and sets it")
 	}
 	return value
 }
 
 var announced sync.Map
 
-// absent ends a test that cannot have its server: CI must not pass without it, while at
+// Absent ends a test that cannot have what it needs: CI must not pass without it, while at
 // a desk it is enough to say so on standard error too, where -v is not needed to see it.
-func absent(t testing.TB, why string) {
+func Absent(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("REQUIRE_INTEGRATION") == "1" {
 		t.Fatal(why)
