@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,8 @@ func (h *handler) api() []route {
 		{"GET", "/schemas/types", func(*call) (any, error) { return []string{avro}, nil }},
 		{"GET", "/schemas/ids/{id}", h.schema},
 		{"GET", "/schemas/ids/{id}/schema", h.schemaText},
+		{"GET", "/schemas/ids/{id}/subjects", h.schemaSubjects},
+		{"GET", "/schemas/ids/{id}/versions", h.schemaVersions},
 		{"POST", "/compatibility/subjects/{subject}/versions", h.compatibility},
 		{"POST", "/compatibility/subjects/{subject}/versions/{version}", h.compatibility},
 		{"GET", "/config", h.globalLevel},
@@ -213,12 +216,21 @@ func (h *handler) deleteVersion(c *call) (any, error) {
 	return number, err
 }
 
-func (h *handler) findSchema(c *call) (string, error) {
+// id reads the schema ID in a path.
+func (c *call) id() (int, error) {
 	id, err := strconv.ParseInt(c.values[0], 10, 32)
 	if err != nil {
-		return "", &Error{http.StatusNotFound, http.StatusNotFound, "HTTP 404 Not Found"}
+		return 0, &Error{http.StatusNotFound, http.StatusNotFound, "HTTP 404 Not Found"}
 	}
-	return h.registry.SchemaByID(c.Context(), int(id))
+	return int(id), nil
+}
+
+func (h *handler) findSchema(c *call) (string, error) {
+	id, err := c.id()
+	if err != nil {
+		return "", err
+	}
+	return h.registry.SchemaByID(c.Context(), id)
 }
 
 func (h *handler) schema(c *call) (any, error) {
@@ -229,6 +241,38 @@ func (h *handler) schema(c *call) (any, error) {
 func (h *handler) schemaText(c *call) (any, error) {
 	schema, err := h.findSchema(c)
 	return text(schema), err
+}
+
+func (h *handler) uses(c *call) ([]Use, error) {
+	id, err := c.id()
+	if err != nil {
+		return nil, err
+	}
+	uses, err := h.registry.UsesOfID(c.Context(), id, c.flag("deleted"))
+	if subject := c.URL.Query().Get("subject"); subject != "" {
+		uses = slices.DeleteFunc(uses, func(u Use) bool { return u.Subject != subject })
+	}
+	return uses, err
+}
+
+func (h *handler) schemaVersions(c *call) (any, error) {
+	uses, err := h.uses(c)
+	if err != nil {
+		return nil, err
+	}
+	return page(c, uses)
+}
+
+func (h *handler) schemaSubjects(c *call) (any, error) {
+	uses, err := h.uses(c)
+	if err != nil {
+		return nil, err
+	}
+	subjects := []string{}
+	for _, u := range uses {
+		subjects = append(subjects, u.Subject)
+	}
+	return page(c, slices.Compact(subjects))
 }
 
 func (h *handler) compatibility(c *call) (any, error) {

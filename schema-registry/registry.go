@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -126,6 +127,32 @@ func (r *Registry) SchemaByID(ctx context.Context, id int) (string, error) {
 		return "", &Error{http.StatusNotFound, CodeSchemaNotFound, fmt.Sprintf("Schema %d not found", id)}
 	}
 	return schema, err
+}
+
+// Use is a version that has a schema.
+type Use struct {
+	Subject string `json:"subject"`
+	Version int    `json:"version"`
+}
+
+// UsesOfID returns the versions that have a schema, sorted by subject: those in use, or all.
+func (r *Registry) UsesOfID(ctx context.Context, id int, deleted bool) ([]Use, error) {
+	if _, err := r.SchemaByID(ctx, id); err != nil {
+		return nil, err
+	}
+	subjects, err := r.store.Subjects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	uses := []Use{}
+	for _, subject := range slices.Sorted(maps.Keys(subjects)) {
+		for _, v := range subjects[subject] {
+			if v.ID == id && (deleted || !v.Deleted) {
+				uses = append(uses, Use{subject, v.Version})
+			}
+		}
+	}
+	return uses, nil
 }
 
 // Subjects returns the names of all subjects that match, sorted.
