@@ -46,7 +46,8 @@ func (e *valueError) Unwrap() error { return e.err }
 
 // under puts a step of the way in front of err.
 func under(step string, err error) error {
-	if inner, ok := err.(*valueError); ok {
+	var inner *valueError
+	if errors.As(err, &inner) {
 		// A copy: errors of compile are kept and returned again.
 		return &valueError{step + inner.path, inner.err}
 	}
@@ -360,7 +361,7 @@ func (c *compiler) record(s *avro.RecordSchema, t reflect.Type) (_ encoder, err 
 	for _, f := range s.Fields() {
 		goField, ok := byName[f.Name()]
 		if !ok {
-			return nil, under("."+f.Name(), fmt.Errorf("Go type %s has no field for it: generate the type again from the schema", t))
+			return nil, under("."+f.Name(), fmt.Errorf("has no field in Go type %s: generate the type again from the schema", t))
 		}
 		delete(byName, f.Name())
 		encode, err := c.compile(f.Type(), goField.Type)

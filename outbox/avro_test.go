@@ -179,7 +179,7 @@ func TestEncode_RefusesTypesThatDoNotFit(t *testing.T) {
 	}{
 		{"missing field", struct {
 			N int `avro:"n"`
-		}{}, "field list: Go type struct"},
+		}{}, "field list: has no field in Go type struct"},
 		{"unknown tagged field", struct {
 			N     int      `avro:"n"`
 			List  []string `avro:"list"`

@@ -47,7 +47,7 @@ func (a *arrayLiteral) add(s string) {
 		return
 	}
 	a.b.WriteByte('"')
-	escapeElement.WriteString(&a.b, s)
+	a.b.WriteString(escapeElement.Replace(s))
 	a.b.WriteByte('"')
 }
 

@@ -100,7 +100,7 @@ func (table Table) Emitted(t testing.TB, tx pgx.Tx) []Event {
 // EmittedSQL is the function EmittedSQL for this table.
 func (table Table) EmittedSQL(t testing.TB, tx *sql.Tx) []Event {
 	t.Helper()
-	rows, err := tx.QueryContext(t.Context(), table.query())
+	rows, err := tx.QueryContext(t.Context(), table.query()) //nolint:rowserrcheck // scan checks it
 	if err != nil {
 		t.Fatalf("read the outbox: %v", err)
 	}
