@@ -60,8 +60,8 @@ type PostgresConfig struct {
 type OutboxConfig struct {
 	// Table is schema.table. Defaults to public.outbox.
 	Table string `yaml:"table"`
-	// SchemaTable holds the writer schemas of payload_avro. Defaults to outbox_schema
-	// beside the table.
+	// SchemaTable holds the writer schemas of payload_avro. Defaults to the table's name with
+	// _schema behind it.
 	SchemaTable string `yaml:"schema_table"`
 	// Columns maps the columns of the contract to those of the table.
 	Columns ColumnsConfig `yaml:"columns"`
@@ -203,10 +203,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Postgres.CreatePublication, &yes)
 	setDefault(&c.Postgres.CreateSlot, &yes)
 	setDefault(&c.Outbox.Table, DefaultTable)
-	if c.Outbox.SchemaTable == "" {
-		schema, _ := splitTable(c.Outbox.Table)
-		c.Outbox.SchemaTable = schema + ".outbox_schema"
-	}
+	setDefault(&c.Outbox.SchemaTable, c.Outbox.Table+"_schema")
 	c.Outbox.Columns = c.Outbox.Columns.withPreset()
 	setDefault(&c.Outbox.Topic, DefaultTopicTemplate)
 	setDefault(&c.Outbox.Subject, DefaultSubjectTemplate)

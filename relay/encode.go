@@ -47,8 +47,9 @@ type Encoder struct {
 	name            []byte // scratch for topics and subjects
 	static          staticHeaders
 
-	// skipBefore is where the session before got to: events below it are in Kafka.
-	skipBefore Position
+	// skipBefore is where the session before got to: transactions that commit below it are in
+	// Kafka, though the slot may not have heard of it.
+	skipBefore LSN
 	// verdicts are records that the brokers refused in an earlier session.
 	verdicts map[Position]*HaltError
 
@@ -59,7 +60,6 @@ type Encoder struct {
 	commit   time.Time
 	xid      uint32
 	now      time.Time // the server's clock
-	reached  Position  // everything below was handed to the publisher
 }
 
 // staticHeaders are the headers that all records share.
@@ -137,7 +137,6 @@ func (e *Encoder) flush(ctx context.Context) error {
 		}
 		e.block = e.publisher.take()
 	}
-	e.reached = e.position
 	return nil
 }
 
@@ -158,7 +157,6 @@ func (e *Encoder) message(ctx, stop context.Context, msg []byte) error {
 	case ChangeCommit:
 		e.open = false
 		e.checkpoint.Commit(e.ticket, c.EndLSN)
-		e.position = Position{LSN: c.EndLSN}
 	case ChangeRelation:
 		return e.router.Relate(c.Relation)
 	case ChangeTruncate:
@@ -183,7 +181,7 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 		return nil
 	}
 	position := e.position
-	if position.less(e.skipBefore) {
+	if position.LSN < e.skipBefore {
 		e.metrics.skip()
 		e.position.Index++
 		return nil
@@ -255,6 +253,11 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	if err != nil {
 		return err
 	}
+	part := e.cluster.partitionFor(t, ev.AggregateID)
+	if !part.known.less(position) {
+		e.metrics.skip()
+		return nil
+	}
 	b := e.block
 	m := b.mark()
 	value, err := e.value(ctx, ev)
@@ -272,7 +275,7 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	}
 	e.positionHeader(b, position)
 	e.checkpoint.Add(e.ticket)
-	b.add(m, key, value, recordMeta{partition: e.cluster.partitionFor(t, key), ticket: e.ticket, position: position})
+	b.add(m, key, value, recordMeta{partition: part, ticket: e.ticket, position: position})
 	return nil
 }
 

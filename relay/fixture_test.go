@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -163,6 +164,28 @@ func (r *running) untilHalted(code relay.HaltCode) relay.StatusReport {
 		}
 		return false
 	})
+}
+
+// metrics returns what /metrics says.
+func (r *running) metrics() string {
+	rec := httptest.NewRecorder()
+	r.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return rec.Body.String()
+}
+
+// metric returns the value of the first series whose text begins with prefix, or 0.
+func (r *running) metric(prefix string) float64 {
+	r.t.Helper()
+	for line := range strings.Lines(r.metrics()) {
+		if strings.HasPrefix(line, prefix) {
+			v, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' '):]), 64)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			return v
+		}
+	}
+	return 0
 }
 
 // consume reads n records of a topic from its beginning, with a client that shares no code

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -91,6 +92,7 @@ type cluster struct {
 	cfg     KafkaConfig
 	log     *slog.Logger
 	topics  map[string]*topic // owned by the encoder
+	known   map[string][]Position
 	key     keyEncoder
 	message sarama.ProducerMessage
 }
@@ -109,8 +111,9 @@ type keyEncoder struct{ key []byte }
 func (k *keyEncoder) Encode() ([]byte, error) { return k.key, nil }
 func (k *keyEncoder) Length() int             { return len(k.key) }
 
-// openCluster connects to any of the brokers.
-func openCluster(cfg KafkaConfig, log *slog.Logger) (*cluster, error) {
+// openCluster connects to any of the brokers. known is what positions returned at the end of
+// the session before, nil for none.
+func openCluster(cfg KafkaConfig, known map[string][]Position, log *slog.Logger) (*cluster, error) {
 	conf, err := cfg.saramaConfig()
 	if err != nil {
 		return nil, err
@@ -119,7 +122,7 @@ func openCluster(cfg KafkaConfig, log *slog.Logger) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka at %s: %w", strings.Join(cfg.Brokers, ","), kafkaError(err))
 	}
-	c := &cluster{client: client, cfg: cfg, log: log, topics: make(map[string]*topic)}
+	c := &cluster{client: client, cfg: cfg, log: log, topics: make(map[string]*topic), known: known}
 	c.message.Key = &c.key
 	return c, nil
 }
@@ -168,11 +171,35 @@ func (c *cluster) lookUpTopic(name string) (*topic, error) {
 		return nil, fmt.Errorf("topic %q: %w", name, kafkaError(err))
 	}
 	t := &topic{name: name, murmur2: sarama.NewMurmur2Partitioner(name)}
-	for _, id := range ids {
-		t.partitions = append(t.partitions, &partition{topic: name, id: id})
+	known := c.known[name]
+	for i, id := range ids {
+		p := &partition{topic: name, id: id}
+		if len(known) == len(ids) { // with other partitions, keys have moved and positions say nothing
+			p.known = known[i]
+		}
+		t.partitions = append(t.partitions, p)
 	}
 	c.topics[name] = t
 	return t, nil
+}
+
+// positions returns for every topic the position of the last record appended to each of
+// its partitions. It may be called when encoder and publisher have ended.
+func (c *cluster) positions() map[string][]Position {
+	known := maps.Clone(c.known)
+	if known == nil {
+		known = make(map[string][]Position)
+	}
+	for name, t := range c.topics {
+		known[name] = make([]Position, len(t.partitions))
+		for i, p := range t.partitions {
+			known[name][i] = p.known
+			if p.known.less(p.appended) {
+				known[name][i] = p.appended
+			}
+		}
+	}
+	return known
 }
 
 func (c *cluster) createTopic(name string) error {

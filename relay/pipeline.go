@@ -24,13 +24,12 @@ type pipeline struct {
 	slotMade   bool          // the slot exists, under its real name
 }
 
-// run works until ctx ends or a stage fails. drained reports whether every record that was
-// handed to the publisher has been acknowledged.
+// run works until ctx ends or a stage fails.
 //
 // A stop goes the way of the data: the source stops reading and closes the chunks, the
 // encoder finishes them and closes the blocks, the publisher waits for the last
 // acknowledgement, and the source, which has kept the connection alive, confirms it.
-func (p *pipeline) run(ctx context.Context) (drained bool, err error) {
+func (p *pipeline) run(ctx context.Context) error {
 	stop, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -51,7 +50,6 @@ func (p *pipeline) run(ctx context.Context) (drained bool, err error) {
 	g.Go(func() error { // sole user of the partitions
 		defer close(p.drained)
 		err := p.publisher.Run(hard)
-		drained = err == nil
 		stopReading()
 		abort(err)
 		return from(componentKafka, err)
@@ -61,8 +59,7 @@ func (p *pipeline) run(ctx context.Context) (drained bool, err error) {
 		stopReading()
 		return from(componentPostgres, err)
 	})
-	err = g.Wait()
-	return drained, err
+	return g.Wait()
 }
 
 // read makes the slot where it is missing and then streams.

@@ -30,11 +30,16 @@ const (
 // acknowledged, and only a new producer, from the confirmed LSN on, keeps the order.
 var errProducerLost = errors.New("the brokers do not accept this producer any more")
 
-// A partition is where records queue. Only the publisher's goroutine touches it.
+// A partition is where records queue. Only the publisher's goroutine touches it, but for
+// what does not change.
 type partition struct {
 	topic string
 	id    int32
+	// known is the position of the last record that earlier sessions appended. Positions
+	// rise along a partition, so whatever is not above it is in Kafka already.
+	known Position
 
+	appended Position // of the last record that this session appended
 	queue    recordQueue
 	batch    *sarama.RecordBatch // on its way or waiting to be sent again; nil for none
 	batched  []queuedRecord
@@ -424,6 +429,8 @@ func (p *Publisher) handle(r result) error {
 
 // appended settles the batch of part.
 func (p *Publisher) appended(part *partition) {
+	n := len(part.batched)
+	part.appended = part.batched[n-1].meta().position
 	for _, q := range part.batched {
 		meta := q.meta()
 		p.tickets = append(p.tickets, meta.ticket)
@@ -435,7 +442,6 @@ func (p *Publisher) appended(part *partition) {
 			p.release(q.block)
 		}
 	}
-	n := len(part.batched)
 	p.queued -= n
 	p.metrics.setInFlight(p.queued)
 	p.metrics.published(part.topic, n)

@@ -79,7 +79,9 @@ func appendTime(dst, created []byte, commit time.Time) []byte {
 const reasonExpired = "EXPIRED"
 
 // deadLetter adds a record for the dead-letter topic: the row's payload as it stands in the
-// table, with why it is there and where it should have gone.
+// table, with why it is there and where it should have gone. It is never skipped as known:
+// what becomes a dead letter can differ from one session to the next, by the time of expiry
+// and by the brokers' verdicts, so positions in that topic do not tell what is in it.
 func (e *Encoder) deadLetter(ev *Event, position Position, code string, cause error) error {
 	t, err := e.cluster.topic([]byte(e.cfg.Kafka.DeadLetterTopic))
 	if err != nil {

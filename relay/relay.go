@@ -50,11 +50,11 @@ type Relay struct {
 	serving  chan struct{}
 
 	// What one session leaves to the next.
-	skipBefore Position                // everything below is in Kafka
-	flushed    LSN                     // the highest LSN that was ever confirmed
-	system     string                  // system identifier of the cluster, once known
-	timeline   int32                   //
-	verdicts   map[Position]*HaltError // records that the brokers refused
+	flushed  LSN                     // everything below is in Kafka
+	known    map[string][]Position   // and this of what is above, by topic and partition
+	system   string                  // identifier of the Postgres cluster, once known
+	timeline int32                   // of the Postgres cluster
+	verdicts map[Position]*HaltError // records that the brokers refused
 }
 
 // New returns a relay for cfg, which it validates. It connects to nothing.
@@ -222,7 +222,7 @@ func (r *Relay) session(ctx context.Context) error {
 		return errStandby
 	}
 
-	kafka, err := openCluster(r.cfg.Kafka, r.log)
+	kafka, err := openCluster(r.cfg.Kafka, r.known, r.log)
 	if err != nil {
 		return from(componentKafka, err)
 	}
@@ -250,7 +250,7 @@ func (r *Relay) session(ctx context.Context) error {
 	schemas := newSchemas(r.registry, &r.cfg, r.log)
 	defer schemas.close()
 	encoder.schemas, encoder.cluster, encoder.publisher, encoder.checkpoint = schemas, kafka, publisher, checkpoint
-	encoder.skipBefore, encoder.verdicts = r.skipBefore, r.verdicts
+	encoder.skipBefore, encoder.verdicts = r.flushed, r.verdicts
 	r.status.begin(checkpoint.Flushed)
 	r.metrics.reconnects.Inc()
 
@@ -258,14 +258,10 @@ func (r *Relay) session(ctx context.Context) error {
 		relay: r, conn: conn, facts: facts, source: source, encoder: encoder, publisher: publisher,
 		checkpoint: checkpoint, chunks: newChunks(), drained: make(chan struct{}), slotMade: facts.Slot.Exists,
 	}
-	drained, err := p.run(ctx)
-	if !p.slotMade {
-		return err // the snapshot begins again
-	}
-	r.flushed = max(r.flushed, checkpoint.Flushed())
-	r.skipBefore = Position{LSN: checkpoint.Flushed()}
-	if drained {
-		r.skipBefore = encoder.reached
+	err = p.run(ctx)
+	if p.slotMade { // else the snapshot begins again
+		r.flushed = max(r.flushed, checkpoint.Flushed())
+		r.known = kafka.positions()
 	}
 	return err
 }

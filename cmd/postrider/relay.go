@@ -34,7 +34,7 @@ replaced from the environment, a value file:PATH by the file's content.`,
 		Example: `  postrider relay -c postrider.yaml
   postrider relay -c postrider.yaml --check-config
   curl -s http://127.0.0.1:8080/status`,
-		Args: cobra.NoArgs,
+		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := relay.LoadConfig(file, os.Environ(), set)
 			if err == nil {

@@ -46,10 +46,9 @@ func (n *node) parseTime(s []byte) (v int64, kind Kind, reason string) {
 	if n.kind == kindDate {
 		return t.seconds / 86400, 0, ""
 	}
+	// Finer digits are cut off, as every Avro library does: now() in Postgres has microseconds,
+	// and whoever declares milliseconds asks for no more.
 	tick := int64(time.Second) / n.perSecond // in nanoseconds
-	if t.finer || t.nanos%tick != 0 {
-		return 0, Inexact, "more digits after the second than " + n.name + " has"
-	}
 	v, ok = ticks(t.seconds, t.nanos/tick, n.perSecond)
 	if !ok {
 		return 0, OutOfRange, "beyond what " + n.name + " can hold"
@@ -92,7 +91,6 @@ type timeText struct {
 	rest    []byte
 	seconds int64 // since 1970-01-01, or since midnight where there is no date
 	nanos   int64
-	finer   bool // digits other than 0 beyond nanoseconds
 }
 
 // number reads exactly n digits.
@@ -159,11 +157,8 @@ func (t *timeText) clock() bool {
 func (t *timeText) fraction() bool {
 	n := countDigits(t.rest)
 	for i, c := range t.rest[:n] {
-		d := int64(c - '0')
 		if i < 9 {
-			t.nanos = t.nanos*10 + d
-		} else if d > 0 {
-			t.finer = true
+			t.nanos = t.nanos*10 + int64(c-'0')
 		}
 	}
 	for i := n; i < 9; i++ {
