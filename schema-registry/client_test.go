@@ -209,6 +209,24 @@ func TestClient_ErrorsHideSecrets(t *testing.T) {
 	}
 }
 
+// Servers and proxies resolve dots in paths, unless they are encoded.
+func TestClient_EncodesSubjects(t *testing.T) {
+	t.Parallel()
+	var path string
+	url, _ := countingServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path = r.URL.EscapedPath()
+		io.WriteString(w, "[]")
+	}))
+	c := newTestClient(t, ClientConfig{URL: url + "/base/"})
+	for subject, want := range map[string]string{
+		"..": "/base/subjects/%2E%2E/versions", "a/b c": "/base/subjects/a%2Fb%20c/versions", "a.b": "/base/subjects/a%2Eb/versions",
+	} {
+		if _, err := c.Versions(t.Context(), subject); err != nil || path != want {
+			t.Errorf("%q: path %s, want %s: %v", subject, path, want, err)
+		}
+	}
+}
+
 func TestClient_TLS(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewUnstartedServer(newTestHandler())

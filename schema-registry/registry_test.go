@@ -114,6 +114,11 @@ func TestRegistry_SoftDeletedVersionsDoNotCountForCompatibility(t *testing.T) {
 	if v := register(t, r, "s", record("b")); v.Version != 2 {
 		t.Errorf("version = %d, want 2: numbers of soft-deleted versions are not given again", v.Version)
 	}
+	_, err = r.DeleteSubject(t.Context(), "s", false)
+	must(t, err)
+	if v := register(t, r, "s", record("a")); v.Version != 3 || v.ID != 1 {
+		t.Errorf("got version %d, ID %d, want a soft-deleted schema back as version 3 with its ID 1", v.Version, v.ID)
+	}
 }
 
 func TestRegistry_Deletion(t *testing.T) {

@@ -141,6 +141,22 @@ func TestParse_RefusesWhatAvroRefuses(t *testing.T) {
 	}
 }
 
+// Both branches of the union fit but for the innermost value, so trying them anew at each
+// level would take 2⁴⁰⁰ steps.
+func TestParse_DefaultOfARecursiveUnionIsCheckedInNoTime(t *testing.T) {
+	t.Parallel()
+	deep := strings.Repeat(`{"x":`, 400) + "5" + strings.Repeat("}", 400)
+	text := `[{"type":"record","name":"a","fields":[{"name":"x","type":["null","a","b"]}]},` +
+		`{"type":"record","name":"b","fields":[{"name":"x","type":["null","a","b"]}]},` +
+		`{"type":"record","name":"r","fields":[{"name":"f","type":"a","default":%s}]}]`
+	if _, err := Parse(fmt.Sprintf(text, deep)); err == nil {
+		t.Error("a default that does not fit was accepted")
+	}
+	if _, err := Parse(fmt.Sprintf(text, strings.Replace(deep, "5", "null", 1))); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestParse_ErrorNamesThePlace(t *testing.T) {
 	t.Parallel()
 	text := "{\n  \"type\": \"record\", \"name\": \"r\",\n  \"fields\": [{\"name\": \"ä\", \"type\": \"nope\"}]\n}"
