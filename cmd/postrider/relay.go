@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -60,6 +61,7 @@ replaced from the environment, a value file:PATH by the file's content.`,
 			if err != nil {
 				return usageError(err)
 			}
+			limitMemory(cfg)
 			logger.Info("postrider relay", "version", buildVersion(), "name", cfg.Name)
 			return r.Run(cmd.Context())
 		},
@@ -71,6 +73,19 @@ replaced from the environment, a value file:PATH by the file's content.`,
 	addLogFlags(cmd, &logLevel, &logFormat)
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	return cmd
+}
+
+// limitMemory makes the garbage collector work harder before the heap grows beyond what the
+// relay needs: about four times what may be in flight. GOMEMLIMIT in the environment wins.
+func limitMemory(cfg relay.Config) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	inFlight := cfg.Kafka.MaxInFlightBytes
+	if inFlight == 0 {
+		inFlight = relay.DefaultMaxInFlightBytes
+	}
+	debug.SetMemoryLimit(int64(4*inFlight) + 16<<20)
 }
 
 // configProblems lists the joined problems of a configuration, one a line.
