@@ -2,6 +2,7 @@ package schemaregistry
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -289,8 +290,9 @@ func (h *handler) compatibility(c *call) (any, error) {
 	}
 	verbose := c.flag("verbose")
 	schema, err := c.schemaOf()
-	if verbose && isCode(err, CodeInvalidSchema) {
-		return answer{false, []string{err.(*Error).Message}}, nil
+	var invalid *Error
+	if verbose && errors.As(err, &invalid) && invalid.Code == CodeInvalidSchema {
+		return answer{false, []string{invalid.Message}}, nil
 	}
 	if err != nil {
 		return nil, err

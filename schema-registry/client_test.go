@@ -172,11 +172,11 @@ func TestClient_Credentials(t *testing.T) {
 	url, _ := countingServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
 		if user == "u" && password == "hunter2" || r.Header.Get("Authorization") == "Bearer hunter2" {
-			io.WriteString(w, "[]")
+			fmt.Fprint(w, "[]")
 			return
 		}
 		w.WriteHeader(http.StatusUnauthorized)
-		io.WriteString(w, `{"error_code":401,"message":"Unauthorized"}`)
+		fmt.Fprint(w, `{"error_code":401,"message":"Unauthorized"}`)
 	}))
 	withUser := strings.Replace(url, "http://", "http://u:hunter2@", 1)
 	for name, cfg := range map[string]ClientConfig{
@@ -215,7 +215,7 @@ func TestClient_EncodesSubjects(t *testing.T) {
 	var path string
 	url, _ := countingServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path = r.URL.EscapedPath()
-		io.WriteString(w, "[]")
+		fmt.Fprint(w, "[]")
 	}))
 	c := newTestClient(t, ClientConfig{URL: url + "/base/"})
 	for subject, want := range map[string]string{
@@ -285,7 +285,7 @@ func TestClient_ClassifiesAnswers(t *testing.T) {
 	for _, c := range cases {
 		url, _ := countingServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(c.status)
-			io.WriteString(w, c.body)
+			fmt.Fprint(w, c.body)
 		}))
 		_, err := newTestClient(t, ClientConfig{URL: url}).Register(t.Context(), "s", `"int"`)
 		if err == nil {

@@ -69,12 +69,11 @@ func load(tree fs.FS) ([]File, error) {
 		case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != ".":
 			return fs.SkipDir
 		case !entry.IsDir() && path.Ext(name) == Extension:
-			text, err := fs.ReadFile(tree, name)
-			if err != nil {
+			if text, err := fs.ReadFile(tree, name); err != nil {
 				problems = append(problems, &Problem{name, err})
-				return nil
+			} else {
+				l.waiting = append(l.waiting, &source{path: name, text: strings.TrimPrefix(string(text), "\ufeff")})
 			}
-			l.waiting = append(l.waiting, &source{path: name, text: strings.TrimPrefix(string(text), "\ufeff")})
 		}
 		return nil
 	})
