@@ -50,6 +50,7 @@ the schemas compatible.`,
 	root.AddCommand(
 		newOutboxCommand(),
 		newRegistryCommand(),
+		newDemoCommand(),
 		newRelayCommand(),
 		newSchemaCommand(),
 		newVersionCommand(),
