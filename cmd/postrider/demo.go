@@ -271,7 +271,7 @@ func (s *demoScreen) logger() *slog.Logger {
 	if s.quiet {
 		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	}
-	return slog.New(tint.NewHandler(s, &tint.Options{
+	return slog.New(tint.NewTextHandler(s, &tint.Options{
 		Level: slog.LevelWarn, TimeFormat: "15:04:05.000", NoColor: !term.IsTerminal(int(os.Stdout.Fd())),
 	}))
 }

@@ -113,7 +113,7 @@ func newLogger(level, format string) (*slog.Logger, error) {
 	case format == "json", format == "auto" && !terminal:
 		return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: l})), nil
 	case format == "text", format == "auto":
-		return slog.New(tint.NewHandler(os.Stderr, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !terminal})), nil
+		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !terminal})), nil
 	}
 	return nil, fmt.Errorf("--log-format: %q is not one of auto, text, json", format)
 }
