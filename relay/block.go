@@ -1,11 +1,12 @@
 package relay
 
-import (
-	"github.com/IBM/sarama"
-)
+import "github.com/IBM/sarama"
 
 // recordOverhead is about what a record costs in memory beyond its bytes.
 const recordOverhead = 512
+
+// recordHeader is a record's header as the publisher sends it.
+type recordHeader = sarama.RecordHeader
 
 // A block is the records that came out of one chunk, for all partitions, in the order of
 // the stream. They share their memory, so that an event costs no allocation: the encoder
@@ -14,8 +15,8 @@ type block struct {
 	bytes   []byte // keys, values and header values
 	records []sarama.Record
 	meta    []recordMeta
-	headers []sarama.RecordHeader
-	refs    []*sarama.RecordHeader
+	headers []recordHeader
+	refs    []*recordHeader
 
 	unacked int // the publisher's count
 	size    int // what it takes of the budget
@@ -53,12 +54,12 @@ func (b *block) since(start int) []byte { return b.bytes[start:len(b.bytes):len(
 
 // header adds a header to the record under construction.
 func (b *block) header(key, value []byte) {
-	b.headers = append(b.headers, sarama.RecordHeader{Key: key, Value: value})
+	b.headers = append(b.headers, recordHeader{Key: key, Value: value})
 	b.refs = append(b.refs, &b.headers[len(b.headers)-1])
 }
 
 // sharedHeader adds a header that many records have in common.
-func (b *block) sharedHeader(h *sarama.RecordHeader) { b.refs = append(b.refs, h) }
+func (b *block) sharedHeader(h *recordHeader) { b.refs = append(b.refs, h) }
 
 // mark is a place in a block to which truncate returns.
 type mark struct{ bytes, headers, refs int }

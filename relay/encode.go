@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
-
-	"github.com/IBM/sarama"
 )
 
 const (
@@ -54,6 +52,7 @@ type Encoder struct {
 	verdicts map[Position]*HaltError
 
 	block    *block
+	standing bool // at an event, as far as the status knows; a session before this one may have said so
 	open     bool // inside a transaction
 	ticket   Ticket
 	position Position // of the next event
@@ -64,11 +63,11 @@ type Encoder struct {
 
 // staticHeaders are the headers that all records share.
 type staticHeaders struct {
-	specVersion, source, contentAvro sarama.RecordHeader
+	specVersion, source, contentAvro recordHeader
 }
 
 func newEncoder(cfg *Config, log *slog.Logger, status *Status, m *metrics) (*Encoder, error) {
-	e := &Encoder{cfg: cfg, log: log, status: status, metrics: m, decoder: NewDecoder()}
+	e := &Encoder{cfg: cfg, log: log, status: status, metrics: m, decoder: NewDecoder(), standing: true}
 	var err error
 	if e.topicTemplate, err = parseTemplate(cfg.Outbox.Topic); err != nil {
 		return nil, fmt.Errorf("outbox.topic: %w", err)
@@ -77,9 +76,9 @@ func newEncoder(cfg *Config, log *slog.Logger, status *Status, m *metrics) (*Enc
 		return nil, fmt.Errorf("outbox.subject: %w", err)
 	}
 	e.static = staticHeaders{
-		specVersion: sarama.RecordHeader{Key: []byte("ce_specversion"), Value: []byte("1.0")},
-		source:      sarama.RecordHeader{Key: []byte("ce_source"), Value: []byte(cfg.Outbox.Source)},
-		contentAvro: sarama.RecordHeader{Key: []byte("content-type"), Value: []byte("application/avro")},
+		specVersion: recordHeader{Key: []byte("ce_specversion"), Value: []byte("1.0")},
+		source:      recordHeader{Key: []byte("ce_source"), Value: []byte(cfg.Outbox.Source)},
+		contentAvro: recordHeader{Key: []byte("content-type"), Value: []byte("application/avro")},
 	}
 	seen := make(map[string]bool)
 	e.router = NewRouter(cfg, func(rel *Relation, kind ChangeKind) {
@@ -186,7 +185,6 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 		e.position.Index++
 		return nil
 	}
-	stood := false
 	for {
 		err := routed
 		if err == nil {
@@ -205,9 +203,10 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 		if err := e.stand(ctx, stop, position, err); err != nil {
 			return err
 		}
-		stood = true
+		e.standing = true
 	}
-	if stood {
+	if e.standing {
+		e.standing = false
 		e.status.clear(componentEvent)
 	}
 	e.position.Index++

@@ -136,16 +136,19 @@ func (r *running) halt() {
 // until polls the status until ok is satisfied with it.
 func (r *running) until(what string, ok func(relay.StatusReport) bool) relay.StatusReport {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience)
 	for {
 		s := r.Status()
 		if ok(s) {
 			return s
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			r.t.Fatalf("not within %v: %s; status %+v", patience, what, s)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 

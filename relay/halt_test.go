@@ -157,7 +157,7 @@ func TestRegistryOutage_KnownSchemasGoOnAndUnknownOnesWait(t *testing.T) {
 	f.emit("a", 1, 1)
 	f.consume(f.topic, 1)
 	f.registry.status.Store(http.StatusServiceUnavailable)
-	time.Sleep(f.cfg.Registry.LatestTTL) // the known schema is now due for a look at the registry
+	<-time.After(f.cfg.Registry.LatestTTL) // the known schema is now due for a look at the registry
 	f.emit("a", 2, 1)
 	wantSeqs(t, seqs(t, f, f.topic, 2), 1, 2)
 	f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload) VALUES ('order', 'a', 'order.paid', '{"seq":3}')`)

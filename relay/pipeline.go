@@ -75,10 +75,10 @@ func (p *pipeline) read(stop context.Context) error {
 		if errors.Is(err, errSlotTaken) {
 			return errStandby
 		}
+		if stop.Err() != nil {
+			return nil // told to stop in the middle: the next start begins again
+		}
 		if err != nil {
-			if stop.Err() != nil {
-				return nil
-			}
 			return err
 		}
 		p.slotMade = true

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-
-	"github.com/IBM/sarama"
 )
 
 // The names of the headers that the relay itself writes.
@@ -18,7 +16,7 @@ var (
 
 	positionName = []byte(headerPosition)
 
-	contentJSON = &sarama.RecordHeader{Key: []byte("content-type"), Value: []byte("application/json")}
+	contentJSON = &recordHeader{Key: []byte("content-type"), Value: []byte("application/json")}
 )
 
 // reserved are the header names that a row may not bring itself.

@@ -35,6 +35,15 @@ func (s *Source) createSlot(ctx context.Context, cfg *Config, conn *pgx.Conn, ch
 	if err != nil {
 		return 0, err
 	}
+	// Another relay may have made the slot since we looked. From here on none can: it would
+	// need the temporary slot that is ours.
+	slot, err := readSlot(ctx, conn, s.slot)
+	if err != nil {
+		return 0, err
+	}
+	if slot.Exists {
+		return 0, errSlotTaken
+	}
 	point, err := pglogrepl.ParseLSN(created.ConsistentPoint)
 	if err != nil {
 		return 0, err
@@ -105,7 +114,6 @@ func copySnapshot(ctx context.Context, cfg *Config, snapshot string, point LSN, 
 	rows := pg.ExecParams(ctx, query, nil, nil, nil, nil)
 
 	out := snapshotWriter{ctx: ctx, ch: ch}
-	columns := rows.FieldDescriptions()
 	schema, table := splitTable(cfg.Outbox.Table)
 	// The position of a row must be below that of any transaction the slot delivers.
 	if err := out.begin(point-1, time.Now()); err != nil {
@@ -114,8 +122,7 @@ func copySnapshot(ctx context.Context, cfg *Config, snapshot string, point LSN, 
 	n := 0
 	for rows.NextRow() {
 		if n == 0 {
-			columns = rows.FieldDescriptions()
-			if err := out.relation(schema, table, columns); err != nil {
+			if err := out.relation(schema, table, rows.FieldDescriptions()); err != nil {
 				return n, err
 			}
 		}
