@@ -143,7 +143,7 @@ func (r *Relay) Run(ctx context.Context) error {
 func (r *Relay) sessions(ctx context.Context) {
 	failures := 0
 	for {
-		started := time.Now()
+		started, flushed := time.Now(), r.flushed
 		err := r.session(ctx)
 		if ctx.Err() != nil {
 			if err != nil {
@@ -152,8 +152,8 @@ func (r *Relay) sessions(ctx context.Context) {
 			r.status.setPhase(PhaseStopped)
 			return
 		}
-		if time.Since(started) > reconnectLimit {
-			failures = 0
+		if r.flushed > flushed || time.Since(started) > reconnectLimit {
+			failures = 0 // it worked for a while
 		}
 		wait := backoff(failures, reconnectFirst, reconnectLimit)
 		failures++
@@ -162,7 +162,8 @@ func (r *Relay) sessions(ctx context.Context) {
 		case errors.Is(err, errStandby):
 			failures = 0
 			wait = standbyInterval
-			r.status.clear(componentPostgres)
+			r.flushed = 0 // the other relay moves the slot now
+			r.status.clearAll()
 			r.status.setPhase(PhaseStandby)
 		case errors.As(err, &refused):
 			r.verdicts[refused.position] = refused.err
@@ -218,9 +219,6 @@ func (r *Relay) session(ctx context.Context) error {
 	if err != nil {
 		return from(componentPostgres, err)
 	}
-	if facts.Slot.ActivePID != 0 {
-		return errStandby
-	}
 
 	kafka, err := openCluster(r.cfg.Kafka, r.known, r.log)
 	if err != nil {
@@ -272,7 +270,8 @@ func closeConn(conn *pgx.Conn) {
 	_ = conn.Close(ctx)
 }
 
-// prepare checks the database and makes the publication where it is missing.
+// prepare checks the database and makes the publication where it is missing. It returns
+// errStandby where another relay reads the slot.
 func (r *Relay) prepare(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
 	facts, err := readCatalog(ctx, conn, &r.cfg)
 	if err != nil {
@@ -280,6 +279,9 @@ func (r *Relay) prepare(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
 	}
 	if err := facts.check(&r.cfg, conn.Config().Database); err != nil {
 		return nil, err
+	}
+	if facts.Slot.ActivePID != 0 {
+		return nil, errStandby
 	}
 	if facts.Slot.Exists && r.flushed > 0 && facts.Slot.Confirmed > r.flushed {
 		return nil, halt(SlotAhead, "somebody moved the slot: drop it, and the relay makes a new one and publishes the kept rows again",

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/hamba/avro/v2"
@@ -10,20 +11,24 @@ import (
 	"github.com/postrider/postrider/relay"
 )
 
+var orderCreatedSchema = sync.OnceValue(func() avro.Schema {
+	schema, err := avro.ParseBytesWithCache([]byte(orderCreated), "", &avro.SchemaCache{})
+	if err != nil {
+		panic(err)
+	}
+	return schema
+})
+
 // decodeSeq reads a record's value: the framing and order.created.
 func decodeSeq(t *testing.T, value []byte) (schemaID int, seq int64) {
 	t.Helper()
 	if len(value) < 5 || value[0] != 0 {
 		t.Fatalf("value % x is not in Confluent's wire format", value)
 	}
-	schema, err := avro.ParseBytesWithCache([]byte(orderCreated), "", &avro.SchemaCache{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	var event struct {
 		Seq int64 `avro:"seq"`
 	}
-	if err := avro.Unmarshal(schema, value[5:], &event); err != nil {
+	if err := avro.Unmarshal(orderCreatedSchema(), value[5:], &event); err != nil {
 		t.Fatal(err)
 	}
 	return int(binary.BigEndian.Uint32(value[1:])), event.Seq

@@ -110,8 +110,8 @@ func TestRestart_WalsenderTerminatedAgainAndAgain(t *testing.T) {
 
 func TestRestart_KafkaKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	kafka := testserver.NewKafkaCluster(t, 1)
 	f := newFixture(t)
+	kafka := testserver.NewKafkaCluster(t, 1)
 	f.on(kafka, 1)
 	r := f.start()
 	r.untilStreaming()
@@ -127,8 +127,8 @@ func TestRestart_KafkaKilledUnderLoad(t *testing.T) {
 
 func TestRestart_KafkaLeaderKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	kafka := testserver.NewKafkaCluster(t, 3)
 	f := newFixture(t)
+	kafka := testserver.NewKafkaCluster(t, 3)
 	f.on(kafka, 3) // min.insync.replicas is 2
 	r := f.start()
 	r.untilStreaming()
@@ -250,27 +250,28 @@ func TestStandby_TakesOverWithinSeconds(t *testing.T) {
 func TestStandby_RelayThatLostTheSlotToAnotherStandsBy(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	relays := []*running{f.start(), f.start()}
-	streams := func(r *running) bool { return r.Status().Phase == relay.PhaseStreaming }
-	stands := func(r *running) bool { s := r.Status(); return s.Phase == relay.PhaseStandby && s.Ready }
+	active, standby := f.start(), (*running)(nil)
+	active.untilStreaming()
+	standby = f.start()
+	stands := func(s relay.StatusReport) bool { return s.Phase == relay.PhaseStandby && s.Ready }
+	standby.until("standby", stands)
 	w := ledger.Write(t, f.url)
-	for range 10 {
-		f.eventually("one streams, one stands by", func() bool {
-			return streams(relays[0]) && stands(relays[1]) || streams(relays[1]) && stands(relays[0])
+	for range 3 {
+		w.AwaitMore(50)
+		f.eventually("the other takes over", func() bool {
+			if standby.Status().Phase == relay.PhaseStreaming {
+				return true
+			}
+			if active.Status().Phase == relay.PhaseStreaming {
+				f.exec(`SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1`, f.slot())
+			}
+			return false
 		})
 		w.AwaitMore(50)
-		// The one that streams loses its connections just when the other looks.
-		f.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-			AND application_name = 'postrider'`)
-		for range 2 {
-			w.AwaitMore(20)
-			f.exec(`SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active`, f.slot())
-		}
+		active.until("standby", stands)
+		active, standby = standby, active
 	}
-	f.eventually("one streams, one stands by", func() bool {
-		return streams(relays[0]) && stands(relays[1]) || streams(relays[1]) && stands(relays[0])
-	})
-	f.settle(w, relays...)
+	f.settle(w, active, standby)
 }
 
 func TestStandby_TwoRelaysAtOnceMakeOneSnapshot(t *testing.T) {
@@ -389,4 +390,3 @@ func TestRestart_StopsAlthoughKafkaDoesNotAnswer(t *testing.T) {
 		t.Errorf("the stop took %v", took)
 	}
 }
-

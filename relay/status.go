@@ -155,6 +155,16 @@ func (s *Status) clear(component string) {
 	s.log.Info("relay goes on", "component", component, "after", time.Since(t.Since).Round(time.Millisecond))
 }
 
+// clearAll records that nothing is in trouble.
+func (s *Status) clearAll() {
+	s.mu.Lock()
+	components := slices.Collect(maps.Keys(s.troubles))
+	s.mu.Unlock()
+	for _, component := range components {
+		s.clear(component)
+	}
+}
+
 // alive records a sign of life of the stream.
 func (s *Status) alive(walEnd LSN) {
 	s.mu.Lock()
@@ -192,7 +202,8 @@ func (s *Status) Ready() (bool, string) {
 }
 
 func (s *Status) ready() (bool, string) {
-	for _, component := range slices.Sorted(maps.Keys(s.troubles)) {
+	if len(s.troubles) > 0 {
+		component := slices.Min(slices.Collect(maps.Keys(s.troubles)))
 		t := s.troubles[component]
 		if t.Code != "" {
 			return false, "halted: " + string(t.Code) + ": " + t.Message
