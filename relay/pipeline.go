@@ -72,16 +72,16 @@ func (p *pipeline) read(stop context.Context) error {
 		confirmed, err = p.source.createSlot(stop, cfg, p.conn, p.chunks, func(point LSN) error {
 			return p.checkpoint.wait(stop, point)
 		})
-		if errors.Is(err, errSlotTaken) {
+		switch {
+		case err == nil:
+			p.slotMade = true
+		case errors.Is(err, errSlotTaken):
 			return errStandby
-		}
-		if stop.Err() != nil {
-			return nil // told to stop in the middle: the next start begins again
-		}
-		if err != nil {
+		case stop.Err() != nil:
+			return nil //nolint:nilerr // told to stop in the middle: the next start begins again
+		default:
 			return err
 		}
-		p.slotMade = true
 	}
 	closeConn(p.conn)
 	err := p.source.start(stop, confirmed, p.facts.WALSenderTimeout, p.checkpoint.Flushed)

@@ -61,6 +61,7 @@ var sessionParams = map[string]string{
 	"datestyle":          "ISO",
 	"timezone":           "UTC",
 	"extra_float_digits": "3",
+	"bytea_output":       "hex",
 	"client_encoding":    "UTF8",
 }
 
