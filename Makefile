@@ -49,8 +49,13 @@ lint: $(GOLANGCI_LINT) $(GOVULNCHECK) ## Run gofmt, go vet, golangci-lint, govul
 check: test lint ## What CI runs: test and lint
 
 .PHONY: bench
-bench: ## Run the benchmarks on a real Postgres and a real Kafka
-	testdata/servers/with-servers.sh go test -run '^$$' -bench . -benchmem $(PKG)
+bench: ## Measure on a real Postgres and a real Kafka (BENCH=Drain BENCH_EVENTS=1000000; bench/README.md)
+	PGFSYNC=on PGSHARED_BUFFERS=1GB KAFKA_HEAP=1G testdata/servers/with-servers.sh \
+		go test -v -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 60m ./bench
+
+# The benchmarks to run, a regular expression, and how often: 3x reports the median of three.
+BENCH     := .
+BENCHTIME := 1x
 
 .PHONY: clean
 clean: ## Remove what was built; fetched servers and tools stay in .cache
