@@ -1,0 +1,438 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// published is a record as it was handed to the publisher, or as a consumer reads it.
+type published struct {
+	Key, Value string
+	Null       bool // a tombstone
+	Headers    []string
+}
+
+// publishing is a publisher at work on an in-process broker, with a test in the place of the
+// encoder.
+type publishing struct {
+	*Publisher
+	t     *testing.T
+	kafka *kfake.Cluster
+	topic *topic
+	ended chan error // what Run returned
+
+	want   [][]published // by partition
+	random *rand.Rand
+	lsn    LSN
+	blocks map[*block]bool
+}
+
+const testTopic = "orders"
+
+// cuttingListener hands out connections that can be cut in place of the next response.
+type cuttingListener struct {
+	net.Listener
+	cut *atomic.Int32
+}
+
+func (l cuttingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return cuttingConn{c, l.cut}, err
+}
+
+type cuttingConn struct {
+	net.Conn
+	cut *atomic.Int32
+}
+
+func (c cuttingConn) Write(p []byte) (int, error) {
+	for n := c.cut.Load(); n > 0; n = c.cut.Load() {
+		if c.cut.CompareAndSwap(n, n-1) {
+			_ = c.Close()
+			return 0, net.ErrClosed
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+func startKafka(t *testing.T, partitions int32, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	kafka, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3), kfake.SeedTopics(partitions, testTopic)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(kafka.Close)
+	return kafka
+}
+
+// startPublishing runs a publisher until the test ends.
+func startPublishing(t *testing.T, kafka *kfake.Cluster) *publishing {
+	t.Helper()
+	cfg := minimalConfig()
+	cfg.Kafka.Brokers = kafka.ListenAddrs()
+	cfg.Kafka.Compression = "none"
+	cfg.Kafka.MaxInFlightBytes = 1 << 20
+	cfg = cfg.withDefaults()
+	log := slog.New(slog.DiscardHandler)
+	cluster, err := openCluster(cfg.Kafka, nil, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.close)
+	m := newMetrics(nil, cfg.Name)
+	publisher, err := newPublisher(cluster, &cfg, NewCheckpoint(0, nil), newStatus(log, m), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &publishing{
+		Publisher: publisher, t: t, kafka: kafka, ended: make(chan error, 1),
+		random: rand.New(rand.NewPCG(1, 2)), blocks: make(map[*block]bool),
+	}
+	if p.topic, err = cluster.topic([]byte(testTopic)); err != nil {
+		t.Fatal(err)
+	}
+	p.want = make([][]published, len(p.topic.partitions))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.ended <- publisher.Run(ctx)
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return p
+}
+
+// publish hands over a block, a transaction of its own, and returns the LSN it ends at.
+func (p *publishing) publish(records ...published) LSN {
+	p.t.Helper()
+	b := p.take()
+	p.blocks[b] = true
+	p.lsn += 0x10
+	ticket := p.checkpoint.Begin(time.Now())
+	for i, r := range records {
+		m := b.mark()
+		key := b.copy([]byte(r.Key))
+		var value []byte
+		if !r.Null {
+			value = b.copy([]byte(r.Value))
+		}
+		for j := 0; j < len(r.Headers); j += 2 {
+			b.header(b.copy([]byte(r.Headers[j])), b.copy([]byte(r.Headers[j+1])))
+		}
+		part := p.cluster.partitionFor(p.topic, key)
+		p.checkpoint.Add(ticket)
+		b.add(m, key, value, recordMeta{partition: part, ticket: ticket, position: Position{LSN: p.lsn, Index: uint32(i)}})
+		p.want[part.id] = append(p.want[part.id], r)
+	}
+	p.checkpoint.Commit(ticket, p.lsn)
+	if err := p.submit(p.t.Context(), b); err != nil {
+		p.t.Fatal(err)
+	}
+	return p.lsn
+}
+
+// some returns n records of random keys and values.
+func (p *publishing) some(n int) []published {
+	records := make([]published, n)
+	for i := range records {
+		r := &records[i]
+		r.Key = fmt.Sprintf("key-%d", p.random.IntN(50))
+		r.Headers = []string{"ce_id", fmt.Sprint(p.lsn, i), "empty", ""}
+		if r.Null = p.random.IntN(10) == 0; !r.Null {
+			r.Value = fmt.Sprintf("%d/%d %x", p.lsn, i, p.random.Uint64())
+		}
+	}
+	return records
+}
+
+// acknowledged waits until everything up to lsn has been acknowledged.
+func (p *publishing) acknowledged(lsn LSN) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := p.checkpoint.wait(ctx, lsn); err != nil {
+		p.t.Fatalf("%s was not acknowledged, only %s: %v", lsn, p.checkpoint.Flushed(), err)
+	}
+}
+
+// finish closes the encoder's side and checks that the topic holds just what was published.
+func (p *publishing) finish() {
+	p.t.Helper()
+	close(p.in)
+	if err := p.end(); err != nil {
+		p.t.Fatalf("publisher: %v", err)
+	}
+	if p.checkpoint.Flushed() != p.lsn {
+		p.t.Errorf("everything up to %s is acknowledged, want %s", p.checkpoint.Flushed(), p.lsn)
+	}
+	p.verify()
+	p.recycled()
+}
+
+// end returns what Run returned.
+func (p *publishing) end() error {
+	p.t.Helper()
+	select {
+	case err := <-p.ended:
+		p.ended <- err
+		return err
+	case <-time.After(30 * time.Second):
+		p.t.Fatal("the publisher does not end")
+		return nil
+	}
+}
+
+// verify reads the topic and compares each partition with what was published to it.
+func (p *publishing) verify() {
+	p.t.Helper()
+	total := 0
+	got := make([][]published, len(p.want))
+	for _, part := range p.kafka.PartitionInfos(testTopic) {
+		total += int(part.HighWatermark)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.kafka.ListenAddrs()...), kgo.ConsumeTopics(testTopic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	defer cancel()
+	for n := 0; n < total; {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			p.t.Fatalf("read %d of %d records: %v", n, total, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			n++
+			record := published{Key: string(r.Key), Value: string(r.Value), Null: r.Value == nil}
+			for _, h := range r.Headers {
+				record.Headers = append(record.Headers, h.Key, string(h.Value))
+			}
+			got[r.Partition] = append(got[r.Partition], record)
+		})
+	}
+	for i := range p.want {
+		if len(got[i]) != len(p.want[i]) {
+			p.t.Errorf("partition %d holds %d records, %d were published to it", i, len(got[i]), len(p.want[i]))
+		}
+		for j := range min(len(got[i]), len(p.want[i])) {
+			if diff := cmp.Diff(p.want[i][j], got[i][j]); diff != "" {
+				p.t.Errorf("partition %d, offset %d (-published +read):\n%s", i, j, diff)
+				break
+			}
+		}
+	}
+}
+
+// recycled checks that the memory of everything that was published has come back.
+func (p *publishing) recycled() {
+	p.t.Helper()
+	if !p.budget.TryAcquire(p.limit) {
+		p.t.Error("a part of the budget was not given back")
+	}
+	for range min(len(p.blocks), cap(p.free)) { // more than fit are left to the collector
+		b := p.take()
+		if !p.blocks[b] {
+			p.t.Error("a block was not given back")
+			return
+		}
+		delete(p.blocks, b)
+		if len(b.records) != 0 || len(b.bytes) != 0 {
+			p.t.Error("a block was given back full")
+		}
+	}
+}
+
+func TestPublisher_KeepsTheOrderOfEachPartition(t *testing.T) {
+	t.Parallel()
+	p := startPublishing(t, startKafka(t, 8))
+	for i := range 50 {
+		p.publish(p.some(1 + i)...)
+	}
+	p.publish(published{Key: "k", Value: ""}, published{Key: "k", Null: true}, published{Key: "", Value: "x"})
+	p.finish()
+}
+
+func TestPublisher_NeitherLosesNorRepeatsNorReorders(t *testing.T) {
+	t.Parallel()
+	produce := []kmsg.Key{kmsg.Produce}
+	for _, tc := range []struct {
+		name string
+		// fault makes the next produce requests fail.
+		fault func(p *publishing, cut *atomic.Int32)
+	}{
+		{"the leader is another", func(p *publishing, _ *atomic.Int32) {
+			p.kafka.Fault(kfake.Fault{Keys: produce, Err: kerr.NotLeaderForPartition, Count: 2})
+		}},
+		{"leaders move", func(p *publishing, _ *atomic.Int32) { p.kafka.ShufflePartitionLeaders() }},
+		{"one partition's leader is another", func(p *publishing, _ *atomic.Int32) {
+			p.kafka.Fault(kfake.Fault{Keys: produce, Topic: testTopic, Partitions: []int32{1}, Err: kerr.NotLeaderForPartition})
+		}},
+		{"too few replicas", func(p *publishing, _ *atomic.Int32) {
+			p.kafka.Fault(kfake.Fault{Keys: produce, Err: kerr.NotEnoughReplicas, Count: 2})
+		}},
+		{"timed out after the append", func(p *publishing, _ *atomic.Int32) {
+			p.kafka.Fault(kfake.Fault{Keys: produce, Err: kerr.RequestTimedOut, Count: 2})
+		}},
+		{"too few replicas after the append", func(p *publishing, _ *atomic.Int32) {
+			p.kafka.Fault(kfake.Fault{Keys: produce, Err: kerr.NotEnoughReplicasAfterAppend, Count: 2})
+		}},
+		{"connection cut before the append", func(p *publishing, _ *atomic.Int32) {
+			p.kafka.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+				return nil, errors.New("cut"), true
+			})
+		}},
+		{"connection cut after the append", func(p *publishing, cut *atomic.Int32) {
+			p.kafka.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+				p.kafka.DropControl()
+				cut.Add(1)
+				return nil, nil, false
+			})
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			var cut atomic.Int32
+			p := startPublishing(t, startKafka(t, 4, kfake.ListenFn(func(network, address string) (net.Listener, error) {
+				l, err := net.Listen(network, address)
+				return cuttingListener{l, &cut}, err
+			})))
+			p.acknowledged(p.publish(p.some(20)...))
+			for i := range 12 {
+				if i%3 == 0 {
+					tc.fault(p, &cut)
+				}
+				lsn := p.publish(p.some(20)...)
+				if i%2 == 0 {
+					p.acknowledged(lsn)
+				}
+			}
+			p.finish()
+			if cut.Load() != 0 {
+				t.Errorf("%d connections were not cut", cut.Load())
+			}
+		})
+	}
+}
+
+func TestPublisher_NamesTheCheckpointNothingThatIsNotAppended(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 1)
+	p := startPublishing(t, kafka)
+	fault := kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+	p.publish(p.some(10)...)
+	if err := fault.Wait(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	if p.checkpoint.Flushed() != 0 {
+		t.Errorf("%s is flushed, and the topic is empty", p.checkpoint.Flushed())
+	}
+	fault.Remove()
+	p.finish()
+}
+
+func TestPublisher_HalvesABatchThatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 2, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "10000"}))
+	p := startPublishing(t, kafka)
+	var records []published
+	for i := range 300 {
+		records = append(records, published{Key: fmt.Sprint(i % 7), Value: fmt.Sprintf("%01000d", i)})
+	}
+	p.publish(records[:100]...)
+	p.publish(records[100:]...)
+	p.finish()
+}
+
+func TestPublisher_NamesTheSingleRecordThatIsTooLarge(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 1, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "10000"}))
+	p := startPublishing(t, kafka)
+	small := published{Key: "k", Value: fmt.Sprintf("%01000d", 1)}
+	before := p.publish(small, small)
+	p.publish(small, published{Key: "k", Value: fmt.Sprintf("%020000d", 1)}, small)
+	var refused *refusal
+	if err := p.end(); !errors.As(err, &refused) {
+		t.Fatalf("the publisher ended with %v, want a refusal", err)
+	}
+	if want := (Position{LSN: p.lsn, Index: 1}); refused.position != want || refused.err.Code != RecordTooLarge {
+		t.Errorf("%s at %s was refused, want RECORD_TOO_LARGE at %s", refused.err.Code, refused.position, want)
+	}
+	if p.checkpoint.Flushed() != before {
+		t.Errorf("%s is flushed, want what came before the refused record: %s", p.checkpoint.Flushed(), before)
+	}
+	p.want[0] = p.want[0][:3] // nothing overtakes the one that was refused
+	p.verify()
+}
+
+func TestPublisher_EndsWhenTheBrokersLostTheProducer(t *testing.T) {
+	t.Parallel()
+	for _, fatal := range []*kerr.Error{kerr.OutOfOrderSequenceNumber, kerr.InvalidProducerEpoch, kerr.UnknownProducerID} {
+		kafka := startKafka(t, 1)
+		p := startPublishing(t, kafka)
+		before := p.publish(p.some(5)...)
+		p.acknowledged(before)
+		kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: fatal})
+		p.publish(p.some(5)...)
+		if err := p.end(); !errors.Is(err, errProducerLost) {
+			t.Errorf("%s: the publisher ended with %v", fatal.Message, err)
+		}
+		if p.checkpoint.Flushed() != before {
+			t.Errorf("%s: %s is flushed, want %s", fatal.Message, p.checkpoint.Flushed(), before)
+		}
+	}
+}
+
+func TestPublisher_BoundsTheMemoryOfWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 1)
+	p := startPublishing(t, kafka) // 1 MiB
+	fault := kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+	large := published{Key: "k", Value: string(make([]byte, 400<<10))}
+	p.publish(large)
+	p.publish(large)
+	third := p.take()
+	third.add(third.mark(), nil, third.copy([]byte(large.Value)), recordMeta{partition: p.topic.partitions[0]})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := p.submit(ctx, third); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("a third block of 400 kB was taken into a budget of 1 MiB: %v", err)
+	}
+	fault.Remove()
+	p.publish(large) // waits for the others
+	// More than the whole budget passes alone, so that no record is too large for it.
+	p.publish(published{Key: "k", Value: string(make([]byte, 600<<10))}, published{Key: "k", Value: string(make([]byte, 600<<10))})
+	p.finish()
+}
+
+func TestPartitionFor_IsWhereJavaClientsPutTheKey(t *testing.T) {
+	t.Parallel()
+	const partitions = 7
+	p := startPublishing(t, startKafka(t, partitions))
+	theirs := kgo.StickyKeyPartitioner(nil).ForTopic(testTopic)
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 10_000 {
+		key := make([]byte, random.IntN(40))
+		for i := range key {
+			key[i] = byte(random.Uint32())
+		}
+		want := theirs.Partition(&kgo.Record{Key: key}, partitions)
+		if got := p.cluster.partitionFor(p.topic, key); int(got.id) != want {
+			t.Fatalf("key %x goes to partition %d, want %d", key, got.id, want)
+		}
+	}
+}
