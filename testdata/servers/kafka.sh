@@ -168,7 +168,7 @@ launch() {
 
 await() {
   local node=$1 log=$DIR/node$1/server.log
-  for _ in $(seq 900); do
+  for _ in $(seq 1800); do
     if ! running "$node"; then
       tail -20 "$log" >&2
       die "node $node ended while starting, see $log"
@@ -176,7 +176,7 @@ await() {
     grep -q 'Kafka Server started' "$log" && return
     sleep 0.1
   done
-  die "node $node is not ready after 90 s, see $log"
+  die "node $node is not ready after three minutes, see $log"
 }
 
 # halt NODE [--immediate]
