@@ -196,7 +196,7 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 		h := asHalt(err)
 		if h != nil && h.onEvent() && e.cfg.OnPoison == onPoisonDeadLetter {
 			if err = e.deadLetter(&e.event, position, string(h.Code), h.Err); err == nil {
-				e.log.Warn("event goes to the dead-letter topic", "id", string(e.event.ID), "lsn", position, "code", h.Code, "error", h.Err)
+				e.log.Warn("event goes to the dead-letter topic", "id", string(e.event.ID), "lsn", position.String(), "code", h.Code, "error", h.Err)
 				break
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -26,25 +27,33 @@ type pipeline struct {
 
 // run works until ctx ends or a stage fails.
 //
-// A stop goes the way of the data: the source stops reading and closes the chunks, the
-// encoder finishes them and closes the blocks, the publisher waits for the last
+// A stop goes the way of the data: the source stops reading where no transaction is open, for
+// half a transaction cannot be confirmed, and closes the chunks, the encoder finishes them and closes the blocks, the publisher waits for the last
 // acknowledgement, and the source, which has kept the connection alive, confirms it.
 func (p *pipeline) run(ctx context.Context) error {
 	stop, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
+	finish, cutReading := context.WithCancel(hard)
+	defer cutReading()
+	defer context.AfterFunc(stop, func() {
+		timeout := p.relay.cfg.ShutdownTimeout
+		time.AfterFunc(timeout/4, cutReading)
+		time.AfterFunc(timeout, func() { abort(fmt.Errorf("events were not acknowledged within %v", timeout)) })
+	})()
 
 	var g errgroup.Group
 	g.Go(func() error { // sole user of the replication connection
-		err := p.read(stop)
+		err := p.read(stop, finish)
 		stopReading()
 		close(p.chunks.filled)
-		return errors.Join(from(componentPostgres, err), p.drain(err == nil, abort))
+		return errors.Join(from(componentPostgres, err), p.drain(hard, err == nil, abort))
 	})
 	g.Go(func() error { // decode, route, encode
 		err := p.encoder.Run(hard, stop, p.chunks)
 		stopReading()
+		cutReading()
 		return err
 	})
 	g.Go(func() error { // sole user of the partitions
@@ -63,7 +72,7 @@ func (p *pipeline) run(ctx context.Context) error {
 }
 
 // read makes the slot where it is missing and then streams.
-func (p *pipeline) read(stop context.Context) error {
+func (p *pipeline) read(stop, finish context.Context) error {
 	cfg, status := &p.relay.cfg, p.relay.status
 	confirmed := p.facts.Slot.Confirmed
 	if !p.facts.Slot.Exists {
@@ -93,20 +102,15 @@ func (p *pipeline) read(stop context.Context) error {
 	}
 	status.setServer(p.facts.ServerVersion, 2*p.source.liveness)
 	status.alive(confirmed)
-	status.setPhase(PhaseStreaming)
+	status.setPhase(PhaseStreaming, "slot", cfg.Postgres.Slot, "lsn", confirmed.String(), "server_version", p.facts.ServerVersion)
 	status.clear(componentPostgres)
-	p.relay.log.Info("streaming", "slot", cfg.Postgres.Slot, "lsn", confirmed, "server_version", p.facts.ServerVersion)
-	return p.source.stream(stop, p.chunks)
+	return p.source.stream(stop, finish, p.chunks)
 }
 
 // drain waits for the publisher. While the replication connection is alive it is kept so,
 // and what is acknowledged meanwhile is confirmed.
-func (p *pipeline) drain(alive bool, abort context.CancelCauseFunc) error {
-	timeout := p.relay.cfg.ShutdownTimeout
-	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout,
-		fmt.Errorf("events were not acknowledged within %v", timeout))
-	defer cancel()
-	defer func() { abort(context.Cause(ctx)) }()
+func (p *pipeline) drain(ctx context.Context, alive bool, abort context.CancelCauseFunc) error {
+	defer abort(nil)
 	if p.relay.status.streaming() {
 		p.relay.status.setPhase(PhaseStopping)
 	}

@@ -52,7 +52,7 @@ func (s *Source) createSlot(ctx context.Context, cfg *Config, conn *pgx.Conn, ch
 	if err != nil {
 		return 0, fmt.Errorf("snapshot of %s: %w", cfg.Outbox.Table, err)
 	}
-	s.log.Info("snapshot read, waiting for its acknowledgements", "rows", rows, "lsn", point)
+	s.log.Info("snapshot read, waiting for its acknowledgements", "rows", rows, "lsn", point.String())
 	if err := wait(point); err != nil {
 		return 0, err
 	}

@@ -97,15 +97,15 @@ func newStatus(log *slog.Logger, m *metrics) *Status {
 	return s
 }
 
-// setPhase enters a phase and logs the change.
-func (s *Status) setPhase(p Phase) {
+// setPhase enters a phase and logs the change, with attributes as slog takes them.
+func (s *Status) setPhase(p Phase, attrs ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase == p {
 		return
 	}
 	if s.phase != "" {
-		s.log.Info("relay is "+string(p), "was", s.phase)
+		s.log.Info("relay is "+string(p), attrs...)
 	}
 	s.phase, s.since = p, time.Now()
 	s.metrics.setPhase(p)
