@@ -34,14 +34,6 @@ func (p Position) less(q Position) bool {
 	return p.LSN < q.LSN || p.LSN == q.LSN && p.Index < q.Index
 }
 
-// max returns the later of two positions.
-func (p Position) max(q Position) Position {
-	if p.less(q) {
-		return q
-	}
-	return p
-}
-
 func appendUpperHex(dst []byte, v uint32) []byte {
 	const digits = "0123456789ABCDEF"
 	shift := 28

@@ -27,9 +27,10 @@ type pipeline struct {
 
 // run works until ctx ends or a stage fails.
 //
-// A stop goes the way of the data: the source stops reading where no transaction is open, for
-// half a transaction cannot be confirmed, and closes the chunks, the encoder finishes them and closes the blocks, the publisher waits for the last
-// acknowledgement, and the source, which has kept the connection alive, confirms it.
+// A stop goes the way of the data: the source stops reading between two transactions, for
+// half of one cannot be confirmed, and closes the chunks, the encoder finishes them and
+// closes the blocks, the publisher waits for the last acknowledgement, and the source,
+// which has kept the connection alive, confirms it.
 func (p *pipeline) run(ctx context.Context) error {
 	stop, stopReading := context.WithCancel(ctx)
 	defer stopReading()
@@ -37,10 +38,12 @@ func (p *pipeline) run(ctx context.Context) error {
 	defer abort(nil)
 	finish, cutReading := context.WithCancel(hard)
 	defer cutReading()
-	defer context.AfterFunc(stop, func() {
+	draining, abandon := context.WithCancelCause(context.Background())
+	defer abandon(nil)
+	defer context.AfterFunc(stop, func() { // the time for all of it counts from here
 		timeout := p.relay.cfg.ShutdownTimeout
 		time.AfterFunc(timeout/4, cutReading)
-		time.AfterFunc(timeout, func() { abort(fmt.Errorf("events were not acknowledged within %v", timeout)) })
+		time.AfterFunc(timeout, func() { abandon(fmt.Errorf("events were not acknowledged within %v", timeout)) })
 	})()
 
 	var g errgroup.Group
@@ -48,7 +51,7 @@ func (p *pipeline) run(ctx context.Context) error {
 		err := p.read(stop, finish)
 		stopReading()
 		close(p.chunks.filled)
-		return errors.Join(from(componentPostgres, err), p.drain(hard, err == nil, abort))
+		return errors.Join(from(componentPostgres, err), p.drain(draining, err == nil, abort))
 	})
 	g.Go(func() error { // decode, route, encode
 		err := p.encoder.Run(hard, stop, p.chunks)
@@ -110,7 +113,7 @@ func (p *pipeline) read(stop, finish context.Context) error {
 // drain waits for the publisher. While the replication connection is alive it is kept so,
 // and what is acknowledged meanwhile is confirmed.
 func (p *pipeline) drain(ctx context.Context, alive bool, abort context.CancelCauseFunc) error {
-	defer abort(nil)
+	defer func() { abort(context.Cause(ctx)) }()
 	if p.relay.status.streaming() {
 		p.relay.status.setPhase(PhaseStopping)
 	}

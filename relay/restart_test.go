@@ -18,8 +18,16 @@ import (
 )
 
 // settle waits until every committed event is in the topic, stops the relays and checks the
-// balance, with no duplicate allowed.
+// balance: nothing twice.
 func (f *fixture) settle(w *ledger.Writer, relays ...*running) {
+	f.t.Helper()
+	if b := f.settleRoughly(w, relays...); b.Duplicates > 0 {
+		f.t.Errorf("published twice: %s", b)
+	}
+}
+
+// settleRoughly is settle with duplicates allowed.
+func (f *fixture) settleRoughly(w *ledger.Writer, relays ...*running) ledger.Balance {
 	f.t.Helper()
 	w.Stop()
 	l := ledger.Open(f.t, f.url, f.cfg.Kafka.Brokers, f.topic)
@@ -29,9 +37,10 @@ func (f *fixture) settle(w *ledger.Writer, relays ...*running) {
 	}
 	b := l.Balance()
 	f.t.Log(b)
-	if b.Lost+b.Phantoms+b.OutOfOrder+b.Duplicates+b.Changed > 0 {
-		f.t.Errorf("balance does not balance: %s", b)
+	if b.Lost+b.Phantoms+b.OutOfOrder+b.Changed > 0 {
+		f.t.Errorf("the ledger does not balance: %s", b)
 	}
+	return b
 }
 
 // on lets the fixture publish to a private Kafka.
@@ -271,7 +280,8 @@ func TestStandby_RelayThatLostTheSlotToAnotherStandsBy(t *testing.T) {
 		active.until("standby", stands)
 		active, standby = standby, active
 	}
-	f.settle(w, active, standby)
+	// What the one had appended and could not confirm any more, the other appends again.
+	f.settleRoughly(w, active, standby)
 }
 
 func TestStandby_TwoRelaysAtOnceMakeOneSnapshot(t *testing.T) {

@@ -47,8 +47,9 @@ type Source struct {
 	liveness     time.Duration
 	lastStatus   time.Time
 	lastReceived time.Time
-	confirmed    LSN // what the last status said
-	handed       LSN // the end of what was handed over
+	confirmed    LSN  // what the last status said
+	handed       LSN  // the end of what was handed over
+	open         bool // a transaction has begun and not ended
 }
 
 // openSource connects for replication. flushed is asked for the LSN to confirm.
@@ -112,11 +113,14 @@ func quotePublication(name string) string {
 	return `"` + strings.ReplaceAll(strings.ReplaceAll(name, `"`, `""`), `'`, `''`) + `"`
 }
 
-// stream reads until stop is done (nil) or the connection fails. While no chunk is free it
-// goes on answering the server, however long Kafka takes.
-func (s *Source) stream(stop context.Context, ch *chunks) error {
-	// Wakes a read that is waiting for the server.
-	defer context.AfterFunc(stop, func() { _ = s.paced.SetReadDeadline(time.Unix(1, 0)) })()
+// stream reads until stop is done and no transaction is open, until finish is done (nil), or
+// until the connection fails. While no chunk is free it goes on answering the server,
+// however long Kafka takes.
+func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
+	for _, ctx := range []context.Context{stop, finish} { // wake a read that is waiting for the server
+		defer context.AfterFunc(ctx, func() { _ = s.paced.SetReadDeadline(time.Unix(1, 0)) })()
+	}
+	leaving := func() bool { return stop.Err() != nil && (!s.open || finish.Err() != nil) }
 
 	frontend := s.conn.Frontend()
 	var cur *chunk
@@ -127,7 +131,7 @@ func (s *Source) stream(stop context.Context, ch *chunks) error {
 			ch.filled <- cur // never blocks: the channel holds every chunk there is
 			cur = nil
 		}
-		if stop.Err() != nil {
+		if leaving() {
 			if cur != nil && cur.messages > 0 {
 				ch.filled <- cur
 			}
@@ -135,7 +139,11 @@ func (s *Source) stream(stop context.Context, ch *chunks) error {
 		}
 		if cur == nil {
 			var err error
-			if cur, err = s.freeChunk(stop, ch); err != nil || cur == nil {
+			until := stop
+			if s.open {
+				until = finish
+			}
+			if cur, err = s.freeChunk(until, ch); err != nil || cur == nil {
 				return err
 			}
 		}
@@ -151,7 +159,7 @@ func (s *Source) stream(stop context.Context, ch *chunks) error {
 			if err := s.paced.SetReadDeadline(s.wakeAt(now)); err != nil {
 				return fmt.Errorf("replication connection: %w", err)
 			}
-			if stop.Err() != nil {
+			if leaving() {
 				continue // the deadline above may have hidden the one that wakes us
 			}
 		}
@@ -242,6 +250,12 @@ func (s *Source) copyData(data []byte, cur *chunk) error {
 	case len(data) > 25 && data[0] == pglogrepl.XLogDataByteID:
 		cur.serverTime = int64(binary.BigEndian.Uint64(data[17:]))
 		payload := data[25:]
+		switch ChangeKind(payload[0]) {
+		case ChangeBegin:
+			s.open = true
+		case ChangeCommit:
+			s.open = false
+		}
 		if payload[0] == byte(ChangeCommit) && len(payload) >= 18 {
 			s.handed = max(s.handed, LSN(binary.BigEndian.Uint64(payload[10:])))
 			s.received(LSN(binary.BigEndian.Uint64(data[9:])))
