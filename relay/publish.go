@@ -48,8 +48,19 @@ type partition struct {
 	attempts int
 	retryAt  time.Time
 	refresh  bool // ask the cluster for the leader
-	ready    bool // stands in the publisher's ready list
+	state    partitionState
 }
+
+// partitionState says which of the publisher's lists a partition stands in: never in two,
+// or its batch could be sent and settled twice.
+type partitionState byte
+
+const (
+	partitionIdle    partitionState = iota // nothing to send
+	partitionReady                         // in ready: something to send
+	partitionSent                          // its batch is on the way
+	partitionWaiting                       // in waiting: for retryAt
+)
 
 type queuedRecord struct {
 	block *block
@@ -112,10 +123,10 @@ type Publisher struct {
 	producerEpoch int16
 
 	brokers  map[int32]*broker
-	ready    []*partition // with records to send and no batch on its way, but for retries
-	waiting  []*partition // for retryAt
-	inFlight int          // requests
-	queued   int          // records that are not acknowledged
+	ready    []*partition
+	waiting  []*partition
+	inFlight int // requests
+	queued   int // records that are not acknowledged
 	tickets  []Ticket
 }
 
@@ -244,13 +255,17 @@ func (p *Publisher) enqueue(b *block) {
 	for i := range b.records {
 		part := b.meta[i].partition
 		part.queue.push(queuedRecord{b, int32(i)})
-		if !part.ready && part.batch == nil {
-			part.ready = true
-			p.ready = append(p.ready, part)
+		if part.state == partitionIdle {
+			p.makeReady(part)
 		}
 	}
 	p.queued += len(b.records)
 	p.metrics.setInFlight(p.queued)
+}
+
+func (p *Publisher) makeReady(part *partition) {
+	part.state = partitionReady
+	p.ready = append(p.ready, part)
 }
 
 // wake moves the partitions whose time to retry has come to the ready list.
@@ -261,8 +276,7 @@ func (p *Publisher) wake(now time.Time) {
 			kept = append(kept, part)
 			continue
 		}
-		part.ready = true
-		p.ready = append(p.ready, part)
+		p.makeReady(part)
 	}
 	p.waiting = kept
 }
@@ -287,7 +301,6 @@ func (p *Publisher) send() error {
 	for _, part := range p.ready {
 		b, err := p.brokerOf(part)
 		if err != nil {
-			part.ready = false
 			p.later(part, err)
 			continue
 		}
@@ -302,7 +315,7 @@ func (p *Publisher) send() error {
 			}}
 			loads[b] = l
 		}
-		part.ready = false
+		part.state = partitionSent
 		l.bytes += p.fill(part)
 		l.request.AddBatch(part.topic, part.id, part.batch)
 		l.parts = append(l.parts, part)
@@ -447,9 +460,9 @@ func (p *Publisher) appended(part *partition) {
 	p.metrics.published(part.topic, n)
 	part.sequence = (part.sequence + int32(n)) & 0x7FFFFFFF // wraps to 0 as the protocol does
 	part.batch, part.attempts, part.limit = nil, 0, 0
+	part.state = partitionIdle
 	if part.queue.len() > 0 {
-		part.ready = true
-		p.ready = append(p.ready, part)
+		p.makeReady(part)
 	}
 }
 
@@ -474,6 +487,7 @@ func (p *Publisher) later(part *partition, err error) {
 	part.attempts++
 	part.refresh = true
 	part.retryAt = time.Now().Add(wait)
+	part.state = partitionWaiting
 	p.waiting = append(p.waiting, part)
 	p.metrics.failed("kafka")
 	if part.attempts > 1 || asHalt(err) != nil { // a leader that moves is no trouble yet
@@ -491,8 +505,7 @@ func (p *Publisher) refused(part *partition, err sarama.KError) error {
 		records := make([]queuedRecord, 0, n+len(rest))
 		part.queue = recordQueue{records: append(append(records, part.batched...), rest...)}
 		part.batch, part.limit = nil, (n+1)/2
-		part.ready = true
-		p.ready = append(p.ready, part)
+		p.makeReady(part)
 		return nil
 	}
 	meta := part.batched[0].meta()
