@@ -121,6 +121,10 @@ func (c PostgresConfig) connectReplication(ctx context.Context, onNotice pgconn.
 func postgresError(err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
+		if err != nil && (strings.Contains(err.Error(), "x509: ") || strings.Contains(err.Error(), "remote error: tls: ")) {
+			return &HaltError{Code: AuthPostgres, Err: err,
+				Hint: "check sslmode and sslrootcert in postgres.url, postgres.tls, and the certificates' dates"}
+		}
 		return err
 	}
 	switch pg.Code {
