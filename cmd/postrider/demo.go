@@ -205,6 +205,7 @@ func (d *demo) play(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { return d.relay.Run(relayCtx) })
 	g.Go(func() error { return d.consume(consumeCtx) })
+	g.Go(func() error { return d.watch(consumeCtx) })
 	d.introduce()
 	err := d.awaitRelay(ctx)
 	if err == nil {
@@ -213,7 +214,7 @@ func (d *demo) play(ctx context.Context) error {
 	if err == nil && d.opts.exit {
 		err = d.awaitBalance(ctx)
 	} else if err == nil {
-		err = d.watch(ctx)
+		<-ctx.Done()
 	}
 	if ctx.Err() != nil {
 		err = nil // Ctrl-C is how a demo ends

@@ -151,13 +151,13 @@ var errUnbalanced = errors.New("demo: the ledger did not balance within a minute
 
 // watch keeps the ledger up to date until ctx ends.
 func (d *demo) watch(ctx context.Context) error {
-	tick := time.NewTicker(500 * time.Millisecond)
+	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			if err := d.count(ctx); err != nil && ctx.Err() == nil {
-				return err
+				return fmt.Errorf("demo: count the events: %w", err)
 			}
 		case <-ctx.Done():
 			return nil

@@ -73,14 +73,22 @@ func (s *demoScreen) unpin() {
 
 func (s *demoScreen) pin() {
 	if s.terminal && s.last != "" {
-		width, _, err := term.GetSize(int(os.Stdout.Fd()))
-		line := s.last
-		if err == nil && width > 1 && len(line) >= width {
-			line = line[:width-1] // a wrapped line could not be removed again
-		}
-		fmt.Fprint(s.out, s.colour(colourBold, line))
+		fmt.Fprint(s.out, s.colour(colourBold, s.fit(s.last))) // a wrapped line could not be removed again
 		s.pinned = true
 	}
+}
+
+// fit cuts text to the width of the terminal.
+func (s *demoScreen) fit(text string) string {
+	if !s.terminal {
+		return text
+	}
+	width, _, err := term.GetSize(int(os.Stdout.Fd()))
+	runes := []rune(text)
+	if err != nil || width < 2 || len(runes) < width {
+		return text
+	}
+	return string(runes[:width-2]) + "…"
 }
 
 func (s *demoScreen) line(mark, colour, word, key, event, detail string) {
@@ -97,7 +105,7 @@ func (s *demoScreen) rolledBack(key, event string) {
 }
 
 func (s *demoScreen) delivered(key, event, where, value string) {
-	s.line("✓", colourGreen, "delivered", key, event, where+"\n"+strings.Repeat(" ", 15)+s.colour(colourDim, value))
+	s.line("✓", colourGreen, "delivered", key, event, where+"\n"+s.colour(colourDim, s.fit(strings.Repeat(" ", 15)+value)))
 }
 
 func (s *demoScreen) deadLettered(key, event, code, reason string) {
