@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
+	"strings"
 )
 
 // Secret is a value that is never printed.
@@ -56,7 +57,7 @@ func (s SecretURL) String() string {
 		}
 		u.RawQuery = q.Encode()
 	}
-	return u.String()
+	return strings.ReplaceAll(u.String(), url.QueryEscape(masked), masked)
 }
 
 // GoString implements fmt.GoStringer.
