@@ -329,6 +329,30 @@ func TestPublisher_NeitherLosesNorRepeatsNorReorders(t *testing.T) {
 	}
 }
 
+// Blocks keep coming for a partition that waits to look its leader up again.
+func TestPublisher_QueuesBehindALeaderElection(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 1)
+	p := startPublishing(t, kafka)
+	p.acknowledged(p.publish(p.some(5)...))
+	election := kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: testTopic, Err: kerr.LeaderNotAvailable, Count: -1})
+	if err := p.cluster.client.RefreshMetadata(testTopic); err == nil {
+		t.Fatal("the client still knows a leader")
+	}
+	for range 5 {
+		lookups := election.Hits()
+		p.publish(p.some(5)...)
+		if err := election.Wait(t.Context(), lookups+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	election.Remove()
+	for range 20 {
+		p.publish(p.some(20)...)
+	}
+	p.finish()
+}
+
 func TestPublisher_NamesTheCheckpointNothingThatIsNotAppended(t *testing.T) {
 	t.Parallel()
 	kafka := startKafka(t, 1)
