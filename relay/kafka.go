@@ -89,6 +89,7 @@ func (s *scramClient) Done() bool { return s.conversation.Done() }
 // cluster is the connection to Kafka of one session: metadata, topics and brokers.
 type cluster struct {
 	client  sarama.Client
+	cut     func() // ends all connections, now and for good; from any goroutine
 	cfg     KafkaConfig
 	log     *slog.Logger
 	topics  map[string]*topic // owned by the encoder
@@ -118,16 +119,23 @@ func openCluster(cfg KafkaConfig, known map[string][]Position, log *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cut := context.WithCancel(context.Background())
+	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, newDialer(ctx, kafkaTimeout)
 	client, err := sarama.NewClient(cfg.Brokers, conf)
 	if err != nil {
+		cut()
 		return nil, fmt.Errorf("connect to Kafka at %s: %w", strings.Join(cfg.Brokers, ","), kafkaError(err))
 	}
-	c := &cluster{client: client, cfg: cfg, log: log, topics: make(map[string]*topic), known: known}
+	c := &cluster{client: client, cut: cut, cfg: cfg, log: log, topics: make(map[string]*topic), known: known}
 	c.message.Key = &c.key
 	return c, nil
 }
 
-func (c *cluster) close() { _ = c.client.Close() }
+// close ends the connections first: the client would wait for answers that nobody takes.
+func (c *cluster) close() {
+	c.cut()
+	_ = c.client.Close()
+}
 
 // producer asks for a producer id, under which the brokers recognize a batch that is sent
 // twice.

@@ -36,6 +36,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	defer stopReading()
 	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
+	defer context.AfterFunc(hard, p.encoder.cluster.cut)()
 	finish, cutReading := context.WithCancel(hard)
 	defer cutReading()
 	draining, abandon := context.WithCancelCause(context.Background())
