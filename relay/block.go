@@ -41,8 +41,12 @@ func (b *block) reset() {
 	b.unacked, b.size = 0, 0
 }
 
-// copy appends p to the block's bytes and returns it there.
+// copy appends p to the block's bytes and returns it there, never nil: Kafka tells an empty
+// key from none.
 func (b *block) copy(p []byte) []byte {
+	if len(p) == 0 {
+		return []byte{}
+	}
 	start := len(b.bytes)
 	b.bytes = append(b.bytes, p...)
 	return b.since(start)

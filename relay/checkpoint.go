@@ -91,6 +91,13 @@ func (c *Checkpoint) Commit(t Ticket, end LSN) {
 	defer c.mu.Unlock()
 	tx := c.at(t)
 	tx.end, tx.closed = end, true
+	if !tx.events && t == c.next-1 && t > c.first {
+		// Transactions without events behind a slow one need one entry, not many.
+		if before := c.at(t - 1); before.closed {
+			before.end = max(before.end, end)
+			c.next--
+		}
+	}
 	c.advance()
 }
 
@@ -102,7 +109,7 @@ func (c *Checkpoint) Progress(lsn LSN) {
 	defer c.mu.Unlock()
 	if c.next > c.first {
 		// Many keepalives behind one slow event need one entry, not many.
-		if last := c.at(c.next - 1); last.closed && !last.events {
+		if last := c.at(c.next - 1); last.closed {
 			last.end = max(last.end, lsn)
 			c.advance()
 			return

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -15,9 +17,9 @@ import (
 
 // LoadConfig reads the configuration: the YAML file at path ("" for none), over it the
 // environment (POSTRIDER_KAFKA_BROKERS for kafka.brokers), over it set: key=value pairs
-// such as kafka.brokers=a:9092,b:9092. ${NAME} in a value of the file is replaced by that
-// environment variable, and a value file:PATH by the file's content without the closing
-// line break. An unknown key is an error. The result is not validated.
+// such as kafka.brokers=a:9092,b:9092. ${NAME} in a value, wherever it was given, is
+// replaced by that environment variable, and a value file:PATH by the file's content without
+// the closing line break. An unknown key is an error. The result is not validated.
 func LoadConfig(path string, environ []string, set []string) (Config, error) {
 	var c Config
 	env := make(map[string]string, len(environ))
@@ -40,7 +42,8 @@ func LoadConfig(path string, environ []string, set []string) (Config, error) {
 	collectLeaves(reflect.ValueOf(&c).Elem(), "", leaves)
 
 	var failed []error
-	for key, leaf := range leaves {
+	for _, key := range slices.Sorted(maps.Keys(leaves)) {
+		leaf := leaves[key]
 		name := "POSTRIDER_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 		if v, ok := env[name]; ok {
 			if err := setLeaf(leaf, v); err != nil {
@@ -62,7 +65,8 @@ func LoadConfig(path string, environ []string, set []string) (Config, error) {
 			}
 		}
 	}
-	for key, leaf := range leaves {
+	for _, key := range slices.Sorted(maps.Keys(leaves)) {
+		leaf := leaves[key]
 		if err := expandLeaf(leaf, env); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", key, err))
 		}
@@ -93,7 +97,9 @@ func setLeaf(leaf reflect.Value, s string) error {
 		if !strings.HasPrefix(strings.TrimSpace(s), "[") {
 			var items []string
 			for item := range strings.SplitSeq(s, ",") {
-				items = append(items, strings.TrimSpace(item))
+				if item = strings.TrimSpace(item); item != "" {
+					items = append(items, item)
+				}
 			}
 			leaf.Set(reflect.ValueOf(items))
 			return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 )
 
 var errHeaders = errors.New("not a flat JSON object of strings")
@@ -98,7 +99,7 @@ func appendAnyHeaders(dst []Header, doc []byte) ([]Header, error) {
 	if _, err := dec.Token(); err != nil {
 		return dst, err
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return dst, errHeaders
 	}
 	return dst, nil

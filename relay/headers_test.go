@@ -132,3 +132,12 @@ func FuzzHeaders(f *testing.F) {
 		}
 	})
 }
+
+func TestAppendHeaders_RefusesAStrayBracket(t *testing.T) {
+	t.Parallel()
+	for _, d := range []string{`{}}`, `{"a": "b"}}`, `{"a": 1}]`} {
+		if h, err := appendHeaders(nil, []byte(d)); err == nil {
+			t.Errorf("%s was taken for %q", d, h)
+		}
+	}
+}

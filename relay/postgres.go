@@ -20,11 +20,16 @@ const (
 )
 
 // connConfig parses the URL and adds what every connection of the relay sets. Its error
-// holds no secret: pgconn masks the password.
+// holds no secret: pgconn quotes the URL and masks only the passwords that it recognizes, so
+// ours is quoted instead.
 func (c PostgresConfig) connConfig() (*pgx.ConnConfig, error) {
 	conf, err := pgx.ParseConfig(string(c.URL))
 	if err != nil {
-		return nil, err
+		var parse *pgconn.ParseConfigError
+		if errors.As(err, &parse) && parse.Unwrap() != nil {
+			return nil, fmt.Errorf("cannot parse %s: %w", c.URL, parse.Unwrap())
+		}
+		return nil, fmt.Errorf("cannot parse %s", c.URL)
 	}
 	tlsConf, err := c.TLS.load()
 	if err != nil {

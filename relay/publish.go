@@ -459,7 +459,10 @@ func (p *Publisher) appended(part *partition) {
 	p.metrics.setInFlight(p.queued)
 	p.metrics.published(part.topic, n)
 	part.sequence = (part.sequence + int32(n)) & 0x7FFFFFFF // wraps to 0 as the protocol does
-	part.batch, part.attempts, part.limit = nil, 0, 0
+	part.batch, part.attempts = nil, 0
+	if part.limit > 0 {
+		part.limit += part.limit/8 + 1 // the broker's limit is tried again only now and then
+	}
 	part.state = partitionIdle
 	if part.queue.len() > 0 {
 		p.makeReady(part)

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -177,6 +178,9 @@ func (o *outboxRoute) fill(row []Value, e *Event) error {
 		if e.avro, err = appendBytea(e.avro, v); err != nil {
 			return poison("event %s: column %s: %w", e.ID, o.columns.PayloadAvro, err)
 		}
+		if e.avro == nil {
+			e.avro = []byte{} // a record without fields is no tombstone
+		}
 		e.PayloadAvro = e.avro
 		if e.fingerprint, err = appendBytea(e.fingerprint, get(o.fingerprint)); err != nil {
 			return poison("event %s: column %s: %w", e.ID, o.columns.SchemaFingerprint, err)
@@ -234,8 +238,11 @@ func parseTimestamp(text []byte) (time.Time, error) {
 	if string(text) == "infinity" {
 		return time.Time{}, nil
 	}
-	if string(text) == "-infinity" {
+	if string(text) == "-infinity" || bytes.HasSuffix(text, []byte(" BC")) {
 		return time.Unix(0, 0), nil
+	}
+	if bytes.IndexByte(text, '-') > len("9999") {
+		return time.Time{}, nil // a year that only a database can write
 	}
 	return time.Parse("2006-01-02 15:04:05.999999-07", string(text))
 }

@@ -276,3 +276,39 @@ func TestRouter_CostsNoAllocation(t *testing.T) {
 		t.Errorf("an event costs %v allocations", allocs)
 	}
 }
+
+func TestRouter_EmptyAvroIsNoTombstone(t *testing.T) {
+	t.Parallel()
+	rel := outboxRelation()
+	r, _ := newTestRouter(t, minimalConfig(), rel)
+	var e Event
+	_, err := r.Route(outboxRow(rel, map[string]string{"payload": "NULL", "payload_avro": `\x`,
+		"schema_fingerprint": `\x` + strings.Repeat("00", 32)}), &e)
+	if err != nil || e.tombstone() {
+		t.Errorf("tombstone %v, %v", e.tombstone(), err)
+	}
+}
+
+func TestBlock_EmptyIsNotNull(t *testing.T) {
+	t.Parallel()
+	var b block
+	if b.copy([]byte{}) == nil {
+		t.Error("an empty key becomes null")
+	}
+}
+
+func TestParseTimestamp_TakesWhatOnlyADatabaseWrites(t *testing.T) {
+	t.Parallel()
+	for text, expired := range map[string]bool{
+		"infinity": false, "294276-12-31 23:59:59.999999+00": false,
+		"-infinity": true, "0044-03-15 00:00:00+00 BC": true, "2020-01-01 00:00:00+00": true,
+	} {
+		at, err := parseTimestamp([]byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		if got := !at.IsZero() && time.Now().After(at); got != expired {
+			t.Errorf("%s: expired %v, want %v", text, got, expired)
+		}
+	}
+}

@@ -35,13 +35,16 @@ func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
 // SecretURL is a URL or connection string whose password is never printed.
 type SecretURL string
 
-var keywordPassword = regexp.MustCompile(`(?i)(password|passfile|sslpassword)\s*=\s*('(?:[^'\\]|\\.)*'|\S+)`)
+var keywordPassword = regexp.MustCompile(`(?i)(password|passfile|sslpassword)\s*=\s*('(?:[^'\\]|\\.)*(?:'|$)|\S+)`)
 
 // String returns the URL with its password masked.
 func (s SecretURL) String() string {
 	u, err := url.Parse(string(s))
 	if err != nil {
 		return masked // an unreadable URL may hide a password anywhere
+	}
+	if _, err := url.ParseQuery(u.RawQuery); err != nil || u.Fragment != "" || u.User == nil && strings.Contains(string(s), "@") {
+		return masked // a password with characters that should have been escaped
 	}
 	if u.Scheme == "" {
 		return keywordPassword.ReplaceAllString(string(s), "$1="+masked)

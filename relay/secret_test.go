@@ -99,3 +99,25 @@ func TestSecretURL_MasksThePasswordAndKeepsTheRest(t *testing.T) {
 		}
 	}
 }
+
+func TestSecretURL_MasksUnescapedPasswords(t *testing.T) {
+	t.Parallel()
+	for _, s := range []SecretURL{"postgres://h/db?password=hun%zzhunter2", "postgres://h/db?password=a;hunter2",
+		"postgres://u:12#hunter2@h/db", "postgres://u:12/hunter2@h/db", "postgres://u:12?hunter2@h/db",
+		"host=h password='x hunter2 user=x"} {
+		if strings.Contains(s.String(), "hunter2") {
+			t.Error(s.String())
+		}
+	}
+}
+
+func TestConfig_ErrorsHoldNoPasswordPgconnMisses(t *testing.T) {
+	t.Parallel()
+	for _, u := range []SecretURL{"host=h password = hunter2 sslmode=bogus", "postgres://u:a@hunter2@h:port/db"} {
+		c := minimalConfig()
+		c.Postgres.URL = u
+		if err := c.Validate(); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Error(err)
+		}
+	}
+}
