@@ -54,7 +54,7 @@ func (f *fixture) on(kafka *testserver.KafkaCluster, replicas int) {
 // eventually polls until ok.
 func (f *fixture) eventually(what string, ok func() bool) {
 	f.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // bounded polling of something that sends no signal
 		if time.Now().After(deadline) {
 			f.t.Fatalf("not within %v: %s", patience, what)
 		}

@@ -91,7 +91,7 @@ func startProcess(t *testing.T, args ...string) *process {
 // awaitLog returns when the process has written text.
 func (p *process) awaitLog(text string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(patience); !strings.Contains(p.log.String(), text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !strings.Contains(p.log.String(), text); time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // bounded polling of what the other process shows
 		if time.Now().After(deadline) {
 			p.t.Fatalf("%q is not in the log after %v", text, patience)
 		}
