@@ -53,6 +53,7 @@ the schemas compatible.`,
 		newDemoCommand(),
 		newRelayCommand(),
 		newSchemaCommand(),
+		newStatusCommand(),
 		newVersionCommand(),
 	)
 	return root
