@@ -640,7 +640,7 @@ func defaultText(t *genType, v any) string {
 		return `"` + b.String() + `"`
 	case string:
 		var b strings.Builder
-		for _, u := range []rune(v) {
+		for _, u := range v {
 			if u < ' ' || u == '"' || u == '\\' {
 				fmt.Fprintf(&b, `\u%04x`, u)
 			} else {

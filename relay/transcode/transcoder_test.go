@@ -287,7 +287,7 @@ func TestAppend_RefusesWithKindAndPath(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			checkRefused(t, compileText(t, tc.schema), tc.doc, tc.kind, tc.path)
+			_ = checkRefused(t, compileText(t, tc.schema), tc.doc, tc.kind, tc.path)
 		})
 	}
 }
@@ -394,7 +394,7 @@ func TestAppend_PathsQuoteUnusualKeysAndCutLongOnes(t *testing.T) {
 		`_a1`: `$._a1`, `1a`: `$["1a"]`, ``: `$[""]`, `a.b`: `$["a.b"]`, `a\nb`: `$["a\nb"]`, `é`: `$["é"]`,
 		strings.Repeat("é", 50): `$["` + strings.Repeat("é", 32) + `…"]`, strings.Repeat("k", 65): `$["` + strings.Repeat("k", 64) + `…"]`,
 	} {
-		checkRefused(t, tr, `{"`+key+`":null}`, WrongType, path)
+		_ = checkRefused(t, tr, `{"`+key+`":null}`, WrongType, path)
 	}
 }
 
