@@ -428,7 +428,7 @@ func TestDecoder_InsertsCostNoAllocation(t *testing.T) {
 // the second. What was accepted must say the same as the bytes.
 func FuzzDecoder(f *testing.F) {
 	for _, g := range goldenMessages() {
-		f.Add(g.msg, wireInsert(ordersRelation.OID, textValue("1"), nullValue, unchangedValue))
+		f.Add(g.msg, []byte(wireInsert(ordersRelation.OID, textValue("1"), nullValue, unchangedValue)))
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		d := goldenDecoder(t)
