@@ -42,7 +42,7 @@ func BenchmarkLatency(b *testing.B) {
 func (r *rig) latency(rate int, period time.Duration, measured figures) {
 	r.b.Helper()
 	topic := testserver.Topic(r.b, partitions)
-	slot := r.copySlot()
+	slot := r.newSlot()
 	run := r.startRelay(topic, slot)
 	run.awaitStreaming()
 
@@ -70,16 +70,19 @@ func (r *rig) latency(rate int, period time.Duration, measured figures) {
 
 	warm := int(warmUp.Seconds()) * rate
 	latencies, missing := m.latencies(warm)
-	r.b.Logf("%d events in %v, %.0f/s, the first %d not counted; load average %s",
-		len(m.committed), wrote.Round(time.Millisecond), float64(len(m.committed))/wrote.Seconds(), warm, load)
 	measured.add("missing", float64(missing))
 	if missing > 0 || m.duplicates > 0 {
 		r.b.Fatalf("%d events missing, %d twice, want none\n%s", missing, m.duplicates, run.log())
 	}
-	for name, share := range map[string]float64{"p50_ms": .5, "p99_ms": .99, "max_ms": 1} {
-		measured.add(name, percentile(latencies, share).Seconds()*1e3)
-	}
+	p50, p99, most := percentile(latencies, .5), percentile(latencies, .99), percentile(latencies, 1)
+	r.b.Logf("%d events in %v, the first %d not counted: p50 %v, p99 %v, at most %v; load average %s",
+		len(m.committed), wrote.Round(time.Millisecond), warm, p50, p99, most, load)
+	measured.add("p50_ms", milliseconds(p50))
+	measured.add("p99_ms", milliseconds(p99))
+	measured.add("max_ms", milliseconds(most))
 }
+
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
 // stopwatch holds two times for every event; the aggregate id says which event it is.
 type stopwatch struct {

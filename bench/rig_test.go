@@ -36,16 +36,15 @@ var (
 	orderSchema string
 )
 
-// rig is what a benchmark works on: a database with the outbox, a registry with the schema
-// of the events, and a slot that keeps everything committed since. All of it goes when the
-// benchmark ends.
+// rig is what a benchmark works on: a database with the outbox and a publication, and a
+// registry with the schema of the events. All of it goes when the benchmark ends.
 type rig struct {
 	b           *testing.B
 	url         string
 	db          *pgx.Conn
 	registryURL string
-	name        string // of the slot, and of the publication
-	copies      int    // of the slot
+	name        string // of the publication, and of the slot before the loaded events
+	slots       int    // how many were made for relays
 }
 
 func newRig(b *testing.B) *rig {
@@ -68,7 +67,6 @@ func newRig(b *testing.B) *rig {
 	r.exec(ddl.Up)
 	r.exec(workloadSQL)
 	r.exec("CREATE PUBLICATION " + r.name + " FOR TABLE outbox WITH (publish = 'insert', publish_via_partition_root = true)")
-	r.exec("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", r.name)
 	r.registryURL = r.startRegistry()
 	r.registerSchema()
 	r.logMachine()
@@ -107,9 +105,11 @@ func (r *rig) logMachine() {
 		version, fsync, buffers, runtime.Version(), runtime.NumCPU(), loadAverage())
 }
 
-// loadEvents commits events, so many in each transaction, in about ten steps.
+// loadEvents commits events, so many in each transaction, in about ten steps, and keeps a
+// slot that stands before them.
 func (r *rig) loadEvents(events, perTransaction int) {
 	r.b.Helper()
+	r.exec("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", r.name)
 	// It is not the loading that is measured: let it be fast.
 	r.exec("SET synchronous_commit = off")
 	r.exec("SET plan_cache_mode = force_generic_plan")
@@ -125,14 +125,26 @@ func (r *rig) loadEvents(events, perTransaction int) {
 	r.exec("CHECKPOINT")
 }
 
-// copySlot returns a slot that stands where the rig's does, so that every relay finds the
-// same events before it.
-func (r *rig) copySlot() string {
+// newSlot returns a slot that stands at the end of the WAL.
+func (r *rig) newSlot() string {
 	r.b.Helper()
-	r.copies++
-	name := fmt.Sprintf("%s_%d", r.name, r.copies)
+	name := r.slotName()
+	r.exec("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", name)
+	return name
+}
+
+// loadedSlot returns a slot that stands before the loaded events, so that every relay finds
+// the same ones.
+func (r *rig) loadedSlot() string {
+	r.b.Helper()
+	name := r.slotName()
 	r.exec("SELECT pg_copy_logical_replication_slot($1, $2)", r.name, name)
 	return name
+}
+
+func (r *rig) slotName() string {
+	r.slots++
+	return fmt.Sprintf("%s_%d", r.name, r.slots)
 }
 
 // dropSlot drops a slot whose relay has ended, whether the walsender has noticed or not.
