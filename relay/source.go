@@ -25,6 +25,8 @@ const (
 	// as dead.
 	minLiveness  = 30 * time.Second
 	writeTimeout = 10 * time.Second
+	// farewellTimeout is how long the server may take to end the stream.
+	farewellTimeout = time.Second
 )
 
 // errLinkDead is returned when the server has not even answered a request for a reply.
@@ -312,13 +314,42 @@ func (s *Source) drain(ctx context.Context, done <-chan struct{}) error {
 	for {
 		select {
 		case <-done:
-			return s.sendStatus(false)
+			return s.farewell()
 		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), s.sendStatus(false))
+			return errors.Join(context.Cause(ctx), s.farewell())
 		case now := <-tick.C:
 			if err := s.statusIfDue(now); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// farewell confirms for the last time and ends the stream as the protocol asks: CopyDone,
+// then what the server still sends, up to its answer. A socket that is closed with bytes
+// unread is reset, and the reset could overtake the confirmation.
+func (s *Source) farewell() error {
+	if err := s.sendStatus(false); err != nil {
+		return err
+	}
+	s.paced.paced = false
+	deadline := time.Now().Add(farewellTimeout)
+	if err := s.paced.SetDeadline(deadline); err != nil {
+		return nil //nolint:nilerr // the confirmation was sent; this is only politeness
+	}
+	frontend := s.conn.Frontend()
+	frontend.Send(&pgproto3.CopyDone{})
+	if err := frontend.Flush(); err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	for {
+		msg, err := frontend.Receive()
+		if err != nil {
+			return nil //nolint:nilerr // as above
+		}
+		switch msg.(type) {
+		case *pgproto3.ReadyForQuery, *pgproto3.ErrorResponse:
+			return nil
 		}
 	}
 }
