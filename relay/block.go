@@ -27,6 +27,7 @@ type recordMeta struct {
 	partition *partition
 	ticket    Ticket
 	position  Position
+	id        []byte // of the event
 	dead      string // why it goes to the dead-letter topic; empty for a record like others
 }
 

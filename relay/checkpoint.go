@@ -20,6 +20,7 @@ type Checkpoint struct {
 	next    Ticket        // the ticket that Begin hands out next
 	flushed LSN
 	waiters []waiter
+	moved   chan struct{} // signals that first has moved
 
 	// observe is told the commit time of every transaction with events when the last of
 	// them has been acknowledged. It runs under the lock and must be quick.
@@ -48,7 +49,30 @@ func NewCheckpoint(flushed LSN, observe func(committed time.Time)) *Checkpoint {
 	if observe == nil {
 		observe = func(time.Time) {}
 	}
-	return &Checkpoint{ring: make([]transaction, 1024), flushed: flushed, observe: observe}
+	return &Checkpoint{ring: make([]transaction, 1024), flushed: flushed, observe: observe, moved: make(chan struct{}, 1)}
+}
+
+// maxTransactions bounds the transactions behind one that is not acknowledged, about 10 MB.
+const maxTransactions = 1 << 18
+
+// awaitRoom returns when there is room for another transaction, or when one of the contexts
+// ends, with its cause.
+func (c *Checkpoint) awaitRoom(ctx, stop context.Context) error {
+	for {
+		c.mu.Lock()
+		room := c.next-c.first < maxTransactions
+		c.mu.Unlock()
+		if room {
+			return nil
+		}
+		select {
+		case <-c.moved:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-stop.Done():
+			return context.Cause(stop)
+		}
+	}
 }
 
 // Begin opens the next transaction of the stream. The one before must have been closed by
@@ -132,6 +156,15 @@ func (c *Checkpoint) Ack(tickets []Ticket) {
 
 // advance moves flushed over every leading transaction that is closed and acknowledged.
 func (c *Checkpoint) advance() {
+	first := c.first
+	defer func() {
+		if c.first != first {
+			select {
+			case c.moved <- struct{}{}:
+			default:
+			}
+		}
+	}()
 	for c.first < c.next {
 		tx := c.at(c.first)
 		if !tx.closed || tx.pending > 0 {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,17 +49,19 @@ type Encoder struct {
 	// skipBefore is where the session before got to: transactions that commit below it are in
 	// Kafka, though the slot may not have heard of it.
 	skipBefore LSN
-	// verdicts are records that the brokers refused in an earlier session.
-	verdicts map[Position]*HaltError
+	// verdicts are records that the brokers refused in an earlier session, by event id.
+	verdicts map[string]*HaltError
+	owed     *deadLetters
 
-	block    *block
-	standing bool // at an event, as far as the status knows; a session before this one may have said so
-	open     bool // inside a transaction
-	ticket   Ticket
-	position Position // of the next event
-	commit   time.Time
-	xid      uint32
-	now      time.Time // the server's clock
+	block     *block
+	standing  bool // at an event, as far as the status knows; a session before this one may have said so
+	open      bool // inside a transaction
+	streaming bool // the stream has been read without an error
+	ticket    Ticket
+	position  Position // of the next event
+	commit    time.Time
+	xid       uint32
+	now       time.Time // the server's clock
 }
 
 // staticHeaders are the headers that all records share.
@@ -110,6 +113,7 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 			tag, msg, rest = nextMessage(rest)
 			if tag == tagProgress {
 				e.checkpoint.Progress(progressLSN(msg))
+				e.works()
 				continue
 			}
 			if err := e.message(ctx, stop, msg); err != nil {
@@ -150,14 +154,21 @@ func (e *Encoder) message(ctx, stop context.Context, msg []byte) error {
 	}
 	switch c.Kind {
 	case ChangeBegin:
+		if err := e.checkpoint.awaitRoom(ctx, stop); err != nil {
+			return cmp.Or(context.Cause(ctx), errStopped)
+		}
 		e.open, e.commit, e.xid = true, c.Time, c.XID
 		e.position = Position{LSN: c.LSN}
 		e.ticket = e.checkpoint.Begin(c.Time)
 	case ChangeCommit:
 		e.open = false
 		e.checkpoint.Commit(e.ticket, c.EndLSN)
+		e.works()
 	case ChangeRelation:
-		return e.router.Relate(c.Relation)
+		if err := e.router.Relate(c.Relation); err != nil {
+			return err
+		}
+		e.works()
 	case ChangeTruncate:
 		for _, rel := range c.Truncated {
 			e.router.onSkip(rel, c.Kind)
@@ -171,6 +182,15 @@ func (e *Encoder) message(ctx, stop context.Context, msg []byte) error {
 		return e.publish(ctx, stop, c)
 	}
 	return nil
+}
+
+// works ends the trouble with Postgres that an earlier session had: the stream has shown that
+// it can be read, which its beginning alone does not.
+func (e *Encoder) works() {
+	if !e.streaming {
+		e.streaming = true
+		e.status.clear(componentPostgres)
+	}
 }
 
 // publish makes a record of a change, and waits where it cannot be made yet.
@@ -242,7 +262,7 @@ func (e *Encoder) stand(ctx, stop context.Context, position Position, err error)
 
 // record encodes e into the block. On error the block is as it was.
 func (e *Encoder) record(ctx context.Context, ev *Event, position Position) error {
-	if h := e.verdicts[position]; h != nil {
+	if h := e.verdicts[string(ev.ID)]; h != nil {
 		return h
 	}
 	if !ev.ExpiresAt.IsZero() && e.now.After(ev.ExpiresAt) {
@@ -253,7 +273,7 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 		return err
 	}
 	part := e.cluster.partitionFor(t, ev.AggregateID)
-	if !part.known.less(position) {
+	if !part.known.less(position) && !e.owed.has(ev.ID) {
 		e.metrics.skip()
 		return nil
 	}
@@ -264,9 +284,9 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 		b.truncate(m)
 		return err
 	}
-	key := b.copy(ev.AggregateID)
+	key, id := b.copy(ev.AggregateID), b.copy(ev.ID)
 	if e.cfg.Outbox.Headers == headersCloudEvents {
-		e.cloudEvent(b, ev, key)
+		e.cloudEvent(b, ev, key, id)
 	}
 	if err := e.rowHeaders(b, ev); err != nil {
 		b.truncate(m)
@@ -274,7 +294,7 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	}
 	e.positionHeader(b, position)
 	e.checkpoint.Add(e.ticket)
-	b.add(m, key, value, recordMeta{partition: part, ticket: e.ticket, position: position})
+	b.add(m, key, value, recordMeta{partition: part, ticket: e.ticket, position: position, id: id})
 	return nil
 }
 
@@ -334,7 +354,10 @@ func (e *Encoder) value(ctx context.Context, ev *Event) ([]byte, error) {
 	}
 	// The event may be of a version that was registered a moment ago.
 	s, newer, err := e.schemas.refetch(ctx, subject, s)
-	if err != nil || !newer {
+	if err != nil {
+		return nil, err // perhaps it is; only the registry can tell
+	}
+	if !newer {
 		return nil, refused
 	}
 	return e.transcode(ev, subject, s)

@@ -43,8 +43,7 @@ func (c KafkaConfig) saramaConfig() (*sarama.Config, error) {
 	conf.Net.DialTimeout, conf.Net.ReadTimeout, conf.Net.WriteTimeout = kafkaTimeout, 3*kafkaTimeout, kafkaTimeout
 	conf.Net.MaxOpenRequests = maxRequests
 	conf.Metadata.AllowAutoTopicCreation = false // a topic nobody made is a mistake, or ours to make as configured
-	conf.Metadata.Retry.Max = 1                  // we retry ourselves, and say so
-	conf.Metadata.Retry.Backoff = 100 * time.Millisecond
+	conf.Metadata.Retry.Max = 0                  // we retry ourselves, and say so
 	conf.Metadata.Full = false
 	tlsConf, err := c.TLS.load()
 	if err != nil {
@@ -236,14 +235,11 @@ func (c *cluster) partitionFor(t *topic, key []byte) *partition {
 	return t.partitions[n]
 }
 
-// leader returns the open connection to the partition's leader. refresh asks the cluster
-// who that is now.
-func (c *cluster) leader(p *partition, refresh bool) (*sarama.Broker, error) {
-	if refresh {
-		if err := c.client.RefreshMetadata(p.topic); err != nil {
-			return nil, kafkaError(err)
-		}
-	}
+// refresh asks the brokers for the topic's partitions and their leaders.
+func (c *cluster) refresh(topic string) error { return kafkaError(c.client.RefreshMetadata(topic)) }
+
+// leader returns the open connection to the partition's leader, as far as it is known.
+func (c *cluster) leader(p *partition) (*sarama.Broker, error) {
 	b, err := c.client.Leader(p.topic, p.id)
 	if err != nil {
 		return nil, kafkaError(err)
@@ -285,7 +281,8 @@ func judge(err sarama.KError) batchVerdict {
 		return batchAppended
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, sarama.ErrInvalidRecord, sarama.ErrPolicyViolation:
 		return batchRefused
-	case sarama.ErrOutOfOrderSequenceNumber, sarama.ErrUnknownProducerID, sarama.ErrInvalidProducerEpoch,
+	case sarama.ErrInvalidTimestamp, // a new batch has a new one
+		sarama.ErrOutOfOrderSequenceNumber, sarama.ErrUnknownProducerID, sarama.ErrInvalidProducerEpoch,
 		sarama.ErrProducerFenced, sarama.ErrUnsupportedForMessageFormat, sarama.ErrUnsupportedVersion, sarama.ErrInvalidRequiredAcks:
 		return batchFatal
 	}

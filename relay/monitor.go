@@ -33,6 +33,10 @@ func (p *pipeline) monitor(stop context.Context) error {
 			var err error
 			if conn, err = p.relay.cfg.Postgres.connect(stop); err != nil {
 				conn = nil
+				if shuttingDown(err) {
+					// The server waits until everything is confirmed, and we may stand in a halt.
+					return err
+				}
 				continue
 			}
 		}

@@ -31,11 +31,12 @@ type pacedConn struct {
 	buf  []byte
 	r, w int
 
-	paced  bool // off until streaming begins
-	last   int  // bytes that the last read brought
-	rate   rateMeter
-	pauses uint64
-	sleep  func(time.Duration)
+	paced    bool      // off until streaming begins
+	last     int       // bytes that the last read brought
+	lastRead time.Time // when it brought them
+	rate     rateMeter
+	pauses   uint64
+	sleep    func(time.Duration)
 }
 
 func newPacedConn(c net.Conn) *pacedConn {
@@ -54,11 +55,12 @@ func (c *pacedConn) Read(p []byte) (int, error) {
 		}
 		n, err := c.Conn.Read(c.buf)
 		c.r, c.w, c.last = 0, n, n
-		if c.paced {
-			c.rate.add(n, time.Now())
-		}
 		if n == 0 {
 			return 0, err
+		}
+		c.lastRead = time.Now()
+		if c.paced {
+			c.rate.add(n, c.lastRead)
 		}
 	}
 	n := copy(p, c.buf[c.r:c.w])

@@ -64,8 +64,9 @@ func (p *pipeline) run(ctx context.Context) error {
 		defer close(p.drained)
 		err := p.publisher.Run(hard)
 		stopReading()
+		err = from(componentKafka, err)
 		abort(err)
-		return from(componentKafka, err)
+		return err
 	})
 	g.Go(func() error { // lag and drift, on a connection of its own
 		err := p.monitor(stop)
@@ -80,6 +81,7 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	cfg, status := &p.relay.cfg, p.relay.status
 	confirmed := p.facts.Slot.Confirmed
 	if !p.facts.Slot.Exists {
+		status.clear(componentPostgres)
 		status.setPhase(PhaseSnapshot)
 		var err error
 		confirmed, err = p.source.createSlot(stop, cfg, p.conn, p.chunks, func(point LSN) error {
@@ -107,7 +109,6 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	status.setServer(p.facts.ServerVersion, 2*p.source.liveness)
 	status.alive(confirmed)
 	status.setPhase(PhaseStreaming, "slot", cfg.Postgres.Slot, "lsn", confirmed.String(), "server_version", p.facts.ServerVersion)
-	status.clear(componentPostgres)
 	return p.source.stream(stop, finish, p.chunks)
 }
 

@@ -67,7 +67,11 @@ var sessionParams = map[string]string{
 	"timezone":           "UTC",
 	"extra_float_digits": "3",
 	"bytea_output":       "hex",
-	"client_encoding":    "UTF8",
+	// A snapshot or a halt may take long.
+	"statement_timeout":                   "0",
+	"idle_in_transaction_session_timeout": "0",
+	"idle_session_timeout":                "0",
+	"client_encoding":                     "UTF8",
 }
 
 // connect opens an ordinary connection.
@@ -158,4 +162,10 @@ func postgresError(err error) error {
 func slotActive(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == "55006"
+}
+
+// shuttingDown reports whether err says that the server takes no new sessions.
+func shuttingDown(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "57P03"
 }

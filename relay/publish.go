@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ type partition struct {
 	attempts int
 	retryAt  time.Time
 	refresh  bool // ask the cluster for the leader
+	troubled bool // counted in the publisher's troubled
 	state    partitionState
 }
 
@@ -95,8 +97,8 @@ func (q *recordQueue) pop(n int) {
 
 // refusal is a record that the broker will never take.
 type refusal struct {
-	position Position
-	err      *HaltError
+	id  string // of the event
+	err *HaltError
 }
 
 func (r *refusal) Error() string { return r.err.Error() }
@@ -111,6 +113,7 @@ type Publisher struct {
 	checkpoint *Checkpoint
 	status     *Status
 	metrics    *metrics
+	owed       *deadLetters
 	codec      sarama.CompressionCodec
 
 	in      chan *block // from the encoder, which closes it
@@ -127,6 +130,7 @@ type Publisher struct {
 	waiting  []*partition
 	inFlight int // requests
 	queued   int // records that are not acknowledged
+	troubled int // partitions that fail again and again
 	tickets  []Ticket
 }
 
@@ -151,10 +155,11 @@ func newPublisher(cl *cluster, cfg *Config, cp *Checkpoint, status *Status, m *m
 		in:      make(chan *block, 4),
 		results: make(chan result, 256), // so that a response never waits for us
 
-		free:    make(chan *block, 2*chunkCount),
+		free:    make(chan *block, 8*chunkCount),
 		limit:   int64(cfg.Kafka.MaxInFlightBytes),
 		budget:  semaphore.NewWeighted(int64(cfg.Kafka.MaxInFlightBytes)),
 		brokers: make(map[int32]*broker),
+		owed:    new(deadLetters),
 	}
 	var err error
 	p.producerID, p.producerEpoch, err = cl.producer()
@@ -211,7 +216,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		p.wake(time.Now())
-		if err := p.send(); err != nil {
+		if err := p.send(ctx); err != nil {
 			return p.giveUp(ctx, err)
 		}
 		p.arm(retry)
@@ -290,16 +295,21 @@ func (p *Publisher) arm(retry *time.Timer) {
 }
 
 // send makes requests of the ready partitions, for every broker that has room for one.
-func (p *Publisher) send() error {
+func (p *Publisher) send(ctx context.Context) error {
 	type load struct {
 		request *sarama.ProduceRequest
 		parts   []*partition
 		bytes   int
 	}
 	loads := make(map[*broker]*load)
+	asked := make(map[string]error) // topics whose metadata were asked for in this round
 	kept := p.ready[:0]
-	for _, part := range p.ready {
-		b, err := p.brokerOf(part)
+	for i, part := range p.ready {
+		if ctx.Err() != nil {
+			kept = append(kept, p.ready[i:]...)
+			break
+		}
+		b, err := p.brokerOf(part, asked)
 		if err != nil {
 			p.later(part, err)
 			continue
@@ -339,11 +349,27 @@ func (p *Publisher) send() error {
 	return nil
 }
 
-// brokerOf returns the leader of part.
-func (p *Publisher) brokerOf(part *partition) (*broker, error) {
-	conn, err := p.cluster.leader(part, part.refresh)
+// brokerOf returns the leader of part. Each topic's metadata are asked for at most once in a
+// round; when no broker answers at all, nobody is asked again.
+func (p *Publisher) brokerOf(part *partition, asked map[string]error) (*broker, error) {
+	const anyTopic = ""
+	if part.refresh {
+		if err := asked[anyTopic]; err != nil {
+			return nil, err
+		}
+		if _, done := asked[part.topic]; !done {
+			err := p.cluster.refresh(part.topic)
+			asked[part.topic] = err
+			if errors.Is(err, sarama.ErrOutOfBrokers) {
+				asked[anyTopic] = err
+				return nil, err
+			}
+		}
+	}
+	conn, err := p.cluster.leader(part)
 	if err != nil {
-		return nil, err
+		// What the brokers say of the topic tells more than that a leader is not known.
+		return nil, cmp.Or(asked[part.topic], err)
 	}
 	part.refresh = false
 	b := p.brokers[conn.ID()]
@@ -399,6 +425,15 @@ func (p *Publisher) fill(part *partition) (bytes int) {
 func (p *Publisher) handle(r result) error {
 	r.broker.requests--
 	p.inFlight--
+	var unsendable sarama.PacketEncodingError
+	if errors.As(r.err, &unsendable) {
+		// The request is larger than any broker takes; nothing was sent.
+		var firstErr error
+		for _, part := range r.parts {
+			firstErr = cmp.Or(firstErr, p.refused(part, sarama.ErrMessageSizeTooLarge))
+		}
+		return firstErr
+	}
 	if r.err != nil {
 		// Whether the batches were appended is unknown; they are sent again under the same
 		// sequence numbers, and the broker says.
@@ -435,7 +470,6 @@ func (p *Publisher) handle(r result) error {
 	}
 	if len(p.tickets) > 0 {
 		p.checkpoint.Ack(p.tickets)
-		p.status.clear(componentKafka)
 	}
 	return firstErr
 }
@@ -449,6 +483,7 @@ func (p *Publisher) appended(part *partition) {
 		p.tickets = append(p.tickets, meta.ticket)
 		if meta.dead != "" {
 			p.metrics.deadLetter(meta.dead)
+			p.owed.settle(meta.id)
 		}
 		q.block.unacked--
 		if q.block.unacked == 0 {
@@ -460,6 +495,12 @@ func (p *Publisher) appended(part *partition) {
 	p.metrics.published(part.topic, n)
 	part.sequence = (part.sequence + int32(n)) & 0x7FFFFFFF // wraps to 0 as the protocol does
 	part.batch, part.attempts = nil, 0
+	if part.troubled {
+		part.troubled = false
+		if p.troubled--; p.troubled == 0 {
+			p.status.clear(componentKafka)
+		}
+	}
 	if part.limit > 0 {
 		part.limit += part.limit/8 + 1 // the broker's limit is tried again only now and then
 	}
@@ -494,6 +535,10 @@ func (p *Publisher) later(part *partition, err error) {
 	p.waiting = append(p.waiting, part)
 	p.metrics.failed("kafka")
 	if part.attempts > 1 || asHalt(err) != nil { // a leader that moves is no trouble yet
+		if !part.troubled {
+			part.troubled = true
+			p.troubled++
+		}
 		p.status.trouble(componentKafka, err)
 	}
 }
@@ -520,5 +565,5 @@ func (p *Publisher) refused(part *partition, err sarama.KError) error {
 	r := part.batched[0].record()
 	h := halt(code, hint, "record of %d bytes for topic %q, key %q, at %s: %w", len(r.Value), part.topic, r.Key, meta.position, err)
 	h.final = meta.dead != ""
-	return &refusal{meta.position, h}
+	return &refusal{string(meta.id), h}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -27,9 +28,9 @@ var reserved = map[string]bool{
 
 // cloudEvent adds the headers of CloudEvents' Kafka binding in binary mode
 // (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2).
-func (e *Encoder) cloudEvent(b *block, ev *Event, key []byte) {
+func (e *Encoder) cloudEvent(b *block, ev *Event, key, id []byte) {
 	b.sharedHeader(&e.static.specVersion)
-	b.header(ceID, b.copy(ev.ID))
+	b.header(ceID, id)
 	b.header(ceType, b.copy(ev.Type))
 	b.sharedHeader(&e.static.source)
 	b.header(ceSubject, key)
@@ -96,7 +97,8 @@ func (e *Encoder) deadLetter(ev *Event, position Position, code string, cause er
 		}
 	}
 	b.sharedHeader(&e.static.specVersion)
-	b.header(ceID, b.copy(ev.ID))
+	id := b.copy(ev.ID)
+	b.header(ceID, id)
 	b.header(ceType, b.copy(ev.Type))
 	b.sharedHeader(&e.static.source)
 	b.header(ceSubject, key)
@@ -121,8 +123,9 @@ func (e *Encoder) deadLetter(ev *Event, position Position, code string, cause er
 	b.header([]byte("postrider-xid"), strconv.AppendUint(nil, uint64(e.xid), 10))
 	b.header([]byte("postrider-lsn"), []byte(position.LSN.String()))
 	e.positionHeader(b, position)
+	e.owed.add(id)
 	e.checkpoint.Add(e.ticket)
-	b.add(m, key, value, recordMeta{partition: e.cluster.partitionFor(t, key), ticket: e.ticket, position: position, dead: code})
+	b.add(m, key, value, recordMeta{partition: e.cluster.partitionFor(t, key), ticket: e.ticket, position: position, id: id, dead: code})
 	return nil
 }
 
@@ -136,4 +139,33 @@ func (e *Encoder) intendedTopic(ev *Event) []byte {
 		return nil
 	}
 	return name
+}
+
+// deadLetters are the dead letters on their way, by event id, over all sessions: an event
+// whose dead letter was not acknowledged is in Kafka nowhere, though records behind it are.
+type deadLetters struct {
+	mu  sync.Mutex
+	ids map[string]struct{}
+}
+
+func (d *deadLetters) add(id []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ids == nil {
+		d.ids = make(map[string]struct{})
+	}
+	d.ids[string(id)] = struct{}{}
+}
+
+func (d *deadLetters) settle(id []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.ids, string(id))
+}
+
+func (d *deadLetters) has(id []byte) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, ok := d.ids[string(id)]
+	return ok
 }

@@ -50,11 +50,14 @@ type Relay struct {
 	serving  chan struct{}
 
 	// What one session leaves to the next.
-	flushed  LSN                     // everything below is in Kafka
-	known    map[string][]Position   // and this of what is above, by topic and partition
-	system   string                  // identifier of the Postgres cluster, once known
-	timeline int32                   // of the Postgres cluster
-	verdicts map[Position]*HaltError // records that the brokers refused
+	flushed  LSN                   // everything below is in Kafka
+	known    map[string][]Position // and this of what is above, by topic and partition
+	system   string                // identifier of the Postgres cluster, once known
+	timeline int32                 // of the Postgres cluster
+	watched  *catalog              // the objects that the slot was first read with
+	anew     bool                  // the operator was told to drop the slot
+	verdicts map[string]*HaltError // records that the brokers refused, by event id
+	owed     *deadLetters          // dead letters that are not acknowledged
 }
 
 // New returns a relay for cfg, which it validates. It connects to nothing.
@@ -76,7 +79,7 @@ func New(cfg Config, opts Options) (*Relay, error) {
 	}
 	r := &Relay{
 		cfg: cfg, log: log, registry: opts.Registry, gatherer: gatherer, metrics: m,
-		status: newStatus(log, m), verdicts: make(map[Position]*HaltError), serving: make(chan struct{}),
+		status: newStatus(log, m), verdicts: make(map[string]*HaltError), owed: new(deadLetters), serving: make(chan struct{}),
 	}
 	if r.registry == nil {
 		client, err := cfg.Registry.client()
@@ -162,13 +165,17 @@ func (r *Relay) sessions(ctx context.Context) {
 		case errors.Is(err, errStandby):
 			failures = 0
 			wait = standbyInterval
-			r.flushed = 0 // the other relay moves the slot now
+			r.flushed, r.watched = 0, nil // the other relay moves the slot now
 			r.status.clearAll()
 			r.status.setPhase(PhaseStandby)
 		case errors.As(err, &refused):
-			r.verdicts[refused.position] = refused.err
+			r.verdicts[refused.id] = refused.err
+			if r.cfg.OnPoison == onPoisonHalt || refused.err.final {
+				r.status.trouble(componentEvent, refused.err)
+			}
 		case asHalt(err) != nil:
 			wait = haltRetry
+			r.anew = r.anew || asHalt(err).dropSlot()
 			fallthrough
 		default:
 			component := componentOf(err)
@@ -252,7 +259,8 @@ func (r *Relay) session(ctx context.Context) error {
 	schemas := newSchemas(r.registry, &r.cfg, r.log)
 	defer schemas.close()
 	encoder.schemas, encoder.cluster, encoder.publisher, encoder.checkpoint = schemas, kafka, publisher, checkpoint
-	encoder.skipBefore, encoder.verdicts = r.flushed, r.verdicts
+	encoder.skipBefore, encoder.verdicts, encoder.owed = r.flushed, r.verdicts, r.owed
+	publisher.owed = r.owed
 	r.status.begin(checkpoint.Flushed)
 	r.metrics.reconnects.Inc()
 
@@ -262,6 +270,9 @@ func (r *Relay) session(ctx context.Context) error {
 	}
 	err = p.run(ctx)
 	if p.slotMade { // else the snapshot begins again
+		if r.watched == nil {
+			r.watched = facts
+		}
 		r.flushed = max(r.flushed, checkpoint.Flushed())
 		r.known = kafka.positions()
 	}
@@ -286,6 +297,16 @@ func (r *Relay) prepare(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
 	}
 	if facts.Slot.ActivePID != 0 {
 		return nil, errStandby
+	}
+	if !facts.Slot.Exists && r.anew {
+		// As we asked: begin anew, with the rows that were kept.
+		r.flushed, r.known, r.watched, r.anew = 0, nil, nil, false
+	}
+	if facts.Slot.Exists && r.watched != nil {
+		// A change that was made and unmade while nobody looked has lost rows all the same.
+		if err := r.watched.drift(&facts, &r.cfg); err != nil {
+			return nil, err
+		}
 	}
 	if facts.Slot.Exists && r.flushed > 0 && facts.Slot.Confirmed > r.flushed {
 		return nil, halt(SlotAhead, "somebody moved the slot: drop it, and the relay makes a new one and publishes the kept rows again",

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -57,7 +58,7 @@ func (s *Source) createSlot(ctx context.Context, cfg *Config, conn *pgx.Conn, ch
 		return 0, err
 	}
 	if _, err := conn.Exec(ctx, `SELECT pg_copy_logical_replication_slot($1, $2, temporary => false)`, temporary, s.slot); err != nil {
-		return 0, fmt.Errorf("copy slot %q to %q: %w", temporary, s.slot, postgresError(err))
+		return 0, fmt.Errorf("copy slot %q to %q: %w", temporary, s.slot, err) // a temporary slot that is gone is no halt
 	}
 	if err := pglogrepl.DropReplicationSlot(ctx, s.conn, temporary, pglogrepl.DropReplicationSlotOptions{}); err != nil {
 		return 0, fmt.Errorf("drop slot %q: %w", temporary, err)
@@ -111,9 +112,12 @@ func copySnapshot(ctx context.Context, cfg *Config, snapshot string, point LSN, 
 		order = pgx.Identifier{c}.Sanitize() + ", " + order
 	}
 	query := fmt.Sprintf("SELECT * FROM %s ORDER BY %s", quoteTable(cfg.Outbox.Table), order)
-	rows := pg.ExecParams(ctx, query, nil, nil, nil, nil)
 
-	out := snapshotWriter{ctx: ctx, ch: ch}
+	out := snapshotWriter{ctx: ctx, ch: ch, read: time.Now()}
+	if out.clock, err = serverClock(ctx, pg); err != nil {
+		return 0, err
+	}
+	rows := pg.ExecParams(ctx, query, nil, nil, nil, nil)
 	schema, table := splitTable(cfg.Outbox.Table)
 	// The position of a row must be below that of any transaction the slot delivers.
 	if err := out.begin(point-1, time.Now()); err != nil {
@@ -144,6 +148,20 @@ type snapshotWriter struct {
 	cur *chunk
 	msg []byte
 	oid uint32
+
+	clock int64     // the server's, microseconds since 2000-01-01
+	read  time.Time // when it was read
+}
+
+// serverClock reads the clock by which events expire, in microseconds since 2000-01-01.
+func serverClock(ctx context.Context, pg *pgconn.PgConn) (int64, error) {
+	const query = `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
+	result := pg.ExecParams(ctx, query, nil, nil, nil, nil).Read()
+	if result.Err != nil {
+		return 0, postgresError(result.Err)
+	}
+	us, err := strconv.ParseInt(string(result.Rows[0][0]), 10, 64)
+	return us - postgresEpoch*1e6, err
 }
 
 func (w *snapshotWriter) begin(commit LSN, now time.Time) error {
@@ -216,7 +234,7 @@ func (w *snapshotWriter) write(msg []byte) error {
 			return context.Cause(w.ctx)
 		}
 	}
-	w.cur.serverTime = time.Now().UnixMicro() - postgresEpoch*1e6
+	w.cur.serverTime = w.clock + time.Since(w.read).Microseconds()
 	w.cur.appendWAL(msg)
 	return nil
 }

@@ -52,6 +52,7 @@ type Source struct {
 	confirmed    LSN  // what the last status said
 	handed       LSN  // the end of what was handed over
 	open         bool // a transaction has begun and not ended
+	begun        bool // a keepalive has come
 }
 
 // openSource connects for replication. flushed is asked for the LSN to confirm.
@@ -92,6 +93,11 @@ func (s *Source) start(ctx context.Context, confirmed LSN, timeout time.Duration
 	} else {
 		s.liveness = 2 * time.Minute
 	}
+	// Warnings from before, of a collation perhaps, do not concern the stream.
+	if s.notice != nil {
+		s.log.Warn("warning while connecting", "message", s.notice)
+		s.notice = nil
+	}
 	// Start at 0: the slot is the checkpoint, and a start beyond it would be obeyed silently.
 	err := pglogrepl.StartReplication(ctx, s.conn, s.slot, 0, pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication,
@@ -106,7 +112,7 @@ func (s *Source) start(ctx context.Context, confirmed LSN, timeout time.Duration
 	}
 	s.lastReceived = time.Now()
 	s.paced.paced = true
-	return s.sendStatus(false)
+	return s.sendStatus(true) // the answer shows that the stream works
 }
 
 // quotePublication writes a name as pgoutput reads its list: an identifier in double
@@ -153,6 +159,7 @@ func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
 			now := time.Now()
 			if !rearm && !idle {
 				s.lastReceived = now
+				s.received(0)
 			}
 			rearm = false
 			if err := s.statusIfDue(now); err != nil {
@@ -170,7 +177,7 @@ func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
 				return fmt.Errorf("replication connection: %w", err)
 			}
-			if silent := time.Since(s.lastReceived); silent > s.liveness {
+			if silent := s.silence(time.Now()); silent > s.liveness {
 				return fmt.Errorf("replication connection: silent for %v: %w", silent.Round(time.Second), errLinkDead)
 			}
 			rearm = true
@@ -181,8 +188,15 @@ func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
 		}
 		if idle {
 			s.lastReceived = time.Now()
+			s.received(0)
 		}
 	}
+}
+
+// silence returns for how long nothing has come from the server, not even a part of a
+// message: a large row can take minutes on a slow link.
+func (s *Source) silence(now time.Time) time.Duration {
+	return min(now.Sub(s.lastReceived), now.Sub(s.paced.lastRead))
 }
 
 // wakeAt returns when a waiting read must return: soon where acknowledgements are awaited,
@@ -268,8 +282,9 @@ func (s *Source) copyData(data []byte, cur *chunk) error {
 		walEnd := LSN(binary.BigEndian.Uint64(data[1:]))
 		cur.serverTime = int64(binary.BigEndian.Uint64(data[9:]))
 		s.received(walEnd)
-		if walEnd > s.handed {
-			s.handed = walEnd
+		if walEnd > s.handed || !s.begun {
+			s.begun = true // the first one tells the encoder that the stream works
+			s.handed = max(s.handed, walEnd)
 			cur.appendProgress(walEnd)
 		}
 		if data[17] == 1 {
@@ -285,7 +300,7 @@ func (s *Source) copyData(data []byte, cur *chunk) error {
 func (s *Source) statusIfDue(now time.Time) error {
 	since := now.Sub(s.lastStatus)
 	if since >= s.statusEvery || since >= confirmInterval && s.flushed() > s.confirmed {
-		return s.sendStatus(now.Sub(s.lastReceived) > s.liveness/2)
+		return s.sendStatus(s.silence(now) > s.liveness/2)
 	}
 	return nil
 }
