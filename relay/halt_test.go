@@ -273,3 +273,119 @@ func (f *fixture) createTopic(config map[string]string) string {
 	f.t.Cleanup(func() { f.deleteTopic(name) })
 	return name
 }
+
+func TestHalt_RecordTooLargeAmongRowsFromBeforeTheSlot(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"halt", "dead-letter"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			dead := f.createTopic(map[string]string{"max.message.bytes": "8000000"})
+			small := f.createTopic(map[string]string{"max.message.bytes": "2000"})
+			f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload)
+				SELECT 'order', 'a', 'order.created', json_build_object('seq', s, 'note', repeat('x', CASE s WHEN 50 THEN 5000 ELSE 100 END))
+				FROM generate_series(1, 100) s`)
+			r := f.start(func(c *relay.Config) {
+				deadLetterTopic(c, dead)
+				c.OnPoison = policy
+				c.Outbox.Topic = small
+				c.Kafka.Compression = "none"
+			})
+			if policy == "halt" {
+				r.untilHalted(relay.RecordTooLarge)
+				sessions := r.Status().Sessions
+				r.until("a second attempt", func(relay.StatusReport) bool { return r.metric(`postrider_errors_total{class="event"`) >= 2 })
+				if s := r.Status(); s.Ready || s.Sessions > sessions+1 {
+					t.Errorf("ready %v after %d sessions, want one that stands at the event", s.Ready, s.Sessions)
+				}
+				return
+			}
+			r.untilStreaming()
+			if got := header(f.consume(dead, 1)[0], "postrider-error-code"); got != "RECORD_TOO_LARGE" {
+				t.Errorf("error code %q", got)
+			}
+		})
+	}
+}
+
+func TestHalt_OfOneTopicIsNotHiddenByAnother(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	gone := f.createTopicOnce()
+	r := f.start()
+	r.untilStreaming()
+	emit := func(topic string, seq int) {
+		f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload, topic)
+			VALUES ('order', 'a', 'order.created', json_build_object('seq', $1::int), $2)`, seq, topic)
+	}
+	emit(gone, 1)
+	f.consume(gone, 1)
+	f.deleteTopic(gone)
+	emit(gone, 2)
+	r.untilHalted(relay.TopicMissing)
+	for i := range 20 {
+		emit(f.topic, i)
+		f.consume(f.topic, i+1)
+		if r.Status().Ready {
+			t.Fatalf("ready after %d events of another topic", i+1)
+		}
+	}
+}
+
+// createTopicOnce makes a topic that the test deletes itself.
+func (f *fixture) createTopicOnce() string {
+	f.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Kafka.Brokers...))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer client.Close()
+	name := testserver.UniqueName(f.t)
+	if _, err := kadm.NewClient(client).CreateTopic(context.Background(), 1, 1, nil, name); err != nil {
+		f.t.Fatal(err)
+	}
+	return name
+}
+
+func TestRegistryOutage_AnEventOfANewerSchemaWaits(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	dead := testserver.Topic(t, 1)
+	r := f.start(func(c *relay.Config) { deadLetterTopic(c, dead) })
+	r.untilStreaming()
+	f.emit("a", 1, 1)
+	f.consume(f.topic, 1)
+	f.registry.register("order.created", strings.Replace(orderCreated, `]}`, `,{"name":"colour","type":"string","default":""}]}`, 1))
+	f.registry.status.Store(http.StatusServiceUnavailable)
+	f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload)
+		VALUES ('order', 'a', 'order.created', '{"seq": 2, "colour": "red"}')`)
+	r.until("waiting", func(s relay.StatusReport) bool { return len(s.Troubles) == 1 && s.Troubles[0].Code == "" })
+	f.registry.status.Store(0)
+	f.consume(f.topic, 2)
+	if s := r.Status(); s.DeadLettered != 0 {
+		t.Errorf("%d dead letters in an outage of the registry", s.DeadLettered)
+	}
+}
+
+func TestDeadLetter_UnacknowledgedIsNeverTakenForPublished(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	dead := f.createTopicOnce()
+	r := f.start(func(c *relay.Config) { deadLetterTopic(c, dead) })
+	r.untilStreaming()
+	poison := func(seq int) {
+		f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload)
+			VALUES ('order', 'a', 'order.created', json_build_object('seq', $1::int, 'colour', 'red'))`, seq)
+	}
+	poison(1)
+	f.consume(dead, 1)
+	f.deleteTopic(dead)
+	poison(2)
+	f.emit("a", 3, 1)
+	f.consume(f.topic, 1) // the event behind the dead letter that nobody acknowledged
+	f.registry.register("order.created", strings.Replace(orderCreated, `]}`, `,{"name":"colour","type":"string","default":""}]}`, 1))
+	sessions := r.Status().Sessions
+	f.exec(`SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1`, "postrider_"+f.cfg.Name)
+	r.until("another session", func(s relay.StatusReport) bool { return s.Sessions > sessions })
+	wantSeqs(t, seqs(t, f, f.topic, 2), 3, 2)
+}
