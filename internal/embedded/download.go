@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,8 +24,15 @@ import (
 // ends with older ones.
 const version = embeddedpostgres.PostgresVersion("17.11.0")
 
-// repository is Maven Central, where the binaries are published.
-const repository = "https://repo1.maven.org/maven2"
+// repository is where the library fetches binaries from by default. It does not export that,
+// and only the URL that it uses itself is sure to have what it asks for.
+func repository() (string, error) {
+	field := reflect.ValueOf(embeddedpostgres.DefaultConfig()).FieldByName("binaryRepositoryURL")
+	if !field.IsValid() {
+		return "", errors.New("embedded-postgres does not say where it downloads from")
+	}
+	return field.String(), nil
+}
 
 // cachedBinaries returns the downloaded server, after its download where it is not in the
 // cache yet.
@@ -34,7 +42,11 @@ func cachedBinaries(ctx context.Context, cache string, progress io.Writer) (stri
 	if isServer(bin) {
 		return bin, nil
 	}
-	if err := download(ctx, repository, home, progress); err != nil {
+	from, err := repository()
+	if err == nil {
+		err = download(ctx, from, home, progress)
+	}
+	if err != nil {
 		return "", fmt.Errorf("download Postgres %s to %s: %w; or install one (Debian: apt-get install -y postgresql) and try again",
 			version, home, explain(err))
 	}

@@ -134,3 +134,11 @@ func TestDownload_LeavesNothingBehindWhenItFails(t *testing.T) {
 		})
 	}
 }
+
+func TestDownload_KnowsWhereTheLibraryDownloadsFrom(t *testing.T) {
+	t.Parallel()
+	from, err := repository()
+	if err != nil || !strings.HasPrefix(from, "https://") {
+		t.Errorf("%q, %v", from, err)
+	}
+}
