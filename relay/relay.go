@@ -46,7 +46,6 @@ type Relay struct {
 	gatherer *prometheus.Registry
 	metrics  *metrics
 	status   *Status
-	address  net.Addr // of the HTTP server, while it runs
 	serving  chan struct{}
 
 	// What one session leaves to the next.
@@ -116,7 +115,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("http.listen: %w; choose another address, or \"-\" for none", err)
 		}
-		r.address = listener.Addr()
+		r.log.Info("serving /livez, /readyz, /metrics and /status", "address", listener.Addr().String())
 		server := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 5 * time.Second}
 		g.Go(func() error { // probes and metrics
 			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
