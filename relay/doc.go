@@ -21,6 +21,6 @@
 // publish.go (record → Kafka) → checkpoint.go (acknowledgements → confirmed LSN).
 // pipeline.go starts the goroutines, relay.go the sessions.
 //
-// An event can be published twice after a crash of the relay, with the same ce_id and the
-// same bytes. Rows from before the slot come first, in an order that is only nearly theirs.
+// An event can be published twice after a crash, with the same ce_id and the same bytes; in
+// the common case tail.go prevents it. Rows from before the slot come first, in an order that is only nearly theirs.
 package relay

@@ -42,6 +42,8 @@ func (c KafkaConfig) saramaConfig() (*sarama.Config, error) {
 	conf.MetricRegistry = noMetrics{}
 	conf.Net.DialTimeout, conf.Net.ReadTimeout, conf.Net.WriteTimeout = kafkaTimeout, 3*kafkaTimeout, kafkaTimeout
 	conf.Net.MaxOpenRequests = maxRequests
+	conf.Consumer.Return.Errors = true
+	conf.Consumer.MaxWaitTime = 50 * time.Millisecond
 	conf.Metadata.AllowAutoTopicCreation = false // a topic nobody made is a mistake, or ours to make as configured
 	conf.Metadata.Retry.Max = 0                  // we retry ourselves, and say so
 	conf.Metadata.Full = false
@@ -87,14 +89,16 @@ func (s *scramClient) Done() bool { return s.conversation.Done() }
 
 // cluster is the connection to Kafka of one session: metadata, topics and brokers.
 type cluster struct {
-	client  sarama.Client
-	cut     func() // ends all connections, now and for good; from any goroutine
-	cfg     KafkaConfig
-	log     *slog.Logger
-	topics  map[string]*topic // owned by the encoder
-	known   map[string][]Position
-	key     keyEncoder
-	message sarama.ProducerMessage
+	client sarama.Client
+	cut    func() // ends all connections, now and for good; from any goroutine
+	cfg    KafkaConfig
+	log    *slog.Logger
+	topics map[string]*topic // owned by the encoder
+	known  map[string][]Position
+	// confirmed is where the slot stood when the session began.
+	confirmed LSN
+	key       keyEncoder
+	message   sarama.ProducerMessage
 }
 
 // topic is a topic that exists. The number of partitions stays what it was at first sight
@@ -102,6 +106,7 @@ type cluster struct {
 type topic struct {
 	name       string
 	partitions []*partition
+	tail       tail
 	murmur2    sarama.Partitioner
 }
 
@@ -179,6 +184,12 @@ func (c *cluster) lookUpTopic(name string) (*topic, error) {
 	}
 	t := &topic{name: name, murmur2: sarama.NewMurmur2Partitioner(name)}
 	known := c.known[name]
+	if len(known) != len(ids) {
+		// Of this topic nobody in this process knows what it ends with.
+		if t.tail, err = c.tailOf(name, ids); err != nil {
+			return nil, fmt.Errorf("read the end of topic %q: %w", name, kafkaError(err))
+		}
+	}
 	for i, id := range ids {
 		p := &partition{topic: name, id: id}
 		if len(known) == len(ids) { // with other partitions, keys have moved and positions say nothing
@@ -207,6 +218,20 @@ func (c *cluster) positions() map[string][]Position {
 		}
 	}
 	return known
+}
+
+// tailOf reads the topic's tail, if the relay may read it.
+func (c *cluster) tailOf(name string, partitions []int32) (tail, error) {
+	t, err := c.readTail(name, partitions, c.confirmed)
+	if errors.Is(err, sarama.ErrTopicAuthorizationFailed) {
+		c.log.Warn("the relay may not read the topic: after a crash, events that were on their way are published twice; "+
+			"grant its user READ", "topic", name)
+		return tail{}, nil
+	}
+	if len(t.ids) > 0 {
+		c.log.Info("events at the topic's end are not confirmed and will be skipped", "topic", name, "events", len(t.ids))
+	}
+	return t, err
 }
 
 func (c *cluster) createTopic(name string) error {
@@ -255,7 +280,7 @@ func kafkaError(err error) error {
 		errors.Is(err, sarama.ErrIllegalSASLState):
 		return &HaltError{Code: AuthKafka, Err: err, Hint: "check kafka.sasl"}
 	case errors.Is(err, sarama.ErrTopicAuthorizationFailed), errors.Is(err, sarama.ErrClusterAuthorizationFailed):
-		return &HaltError{Code: AuthKafka, Err: err, Hint: "grant the relay's user WRITE and DESCRIBE on its topics " +
+		return &HaltError{Code: AuthKafka, Err: err, Hint: "grant the relay's user WRITE, READ and DESCRIBE on its topics " +
 			"(and CREATE where kafka.create_topics is set)"}
 	case err != nil && (strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "x509: ")):
 		return &HaltError{Code: AuthKafka, Err: err, Hint: "check kafka.tls and the certificates' dates"}

@@ -86,6 +86,11 @@ func (e *Encoder) deadLetter(ev *Event, position Position, code string, cause er
 	if err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
+	if t.tail.has(ev.ID, position.LSN) {
+		e.owed.settle(ev.ID)
+		e.metrics.skip()
+		return nil
+	}
 	b := e.block
 	m := b.mark()
 	key := b.copy(ev.AggregateID)

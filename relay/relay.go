@@ -231,6 +231,7 @@ func (r *Relay) session(ctx context.Context) error {
 		return from(componentKafka, err)
 	}
 	defer kafka.close()
+	kafka.confirmed = facts.Slot.Confirmed
 	connected := context.AfterFunc(ctx, kafka.cut) // nothing is on its way yet that a stop could wait for
 	checkpoint := NewCheckpoint(facts.Slot.Confirmed, r.metrics.observeCommit)
 	publisher, err := newPublisher(kafka, &r.cfg, checkpoint, r.status, r.metrics)

@@ -1,0 +1,206 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// A relay that died may have appended records that it could not confirm to Postgres any
+// more: they are sent again. Before the first record of a topic the next relay therefore
+// reads what stands at the end of its partitions, and skips those events by their id.
+
+const (
+	// tailFirst is how many records of a partition are read at first; where they are all
+	// unconfirmed, more are, up to tailLimit. Beyond that duplicates are possible.
+	tailFirst = 64
+	tailLimit = 300_000
+	// tailSilence ends the reading of a partition whose last offsets hold no records, as
+	// transaction markers do.
+	tailSilence = 2 * time.Second
+)
+
+// tail is the set of ids that stand unconfirmed at the end of a topic.
+type tail struct {
+	ids  map[string]struct{}
+	last LSN // the highest position among them
+}
+
+// has reports whether the event with this id, at this place in the stream, is in the topic
+// already. Once the stream has passed the tail it is forgotten.
+func (t *tail) has(id []byte, at LSN) bool {
+	if len(t.ids) == 0 {
+		return false
+	}
+	if at > t.last {
+		t.ids = nil
+		return false
+	}
+	_, ok := t.ids[string(id)]
+	return ok
+}
+
+// tailReader reads one partition backwards in growing steps.
+type tailReader struct {
+	partition int32
+	oldest    int64
+	from, to  int64 // the offsets of the present step: from ≤ offset < to
+	newest    int64
+	reached   bool // a record that is confirmed
+}
+
+// readTail returns the ids of the records at the end of topic whose position is confirmed
+// or above. It needs the right to read the topic; where that is missing it says so and
+// returns an empty tail.
+func (c *cluster) readTail(topic string, partitions []int32, confirmed LSN) (tail, error) {
+	var t tail
+	if confirmed == 0 {
+		return t, nil // the slot is made in this session: there is none that died
+	}
+	var readers []*tailReader
+	for _, id := range partitions {
+		newest, err := c.client.GetOffset(topic, id, sarama.OffsetNewest)
+		if err != nil {
+			return t, err
+		}
+		oldest, err := c.client.GetOffset(topic, id, sarama.OffsetOldest)
+		if err != nil {
+			return t, err
+		}
+		if newest > oldest {
+			readers = append(readers, &tailReader{
+				partition: id, oldest: oldest, newest: newest, from: max(oldest, newest-tailFirst), to: newest,
+			})
+		}
+	}
+	if len(readers) == 0 {
+		return t, nil
+	}
+	consumer, err := sarama.NewConsumerFromClient(c.client)
+	if err != nil {
+		return t, err
+	}
+	defer func() { _ = consumer.Close() }()
+	t.ids = make(map[string]struct{})
+	for len(readers) > 0 {
+		if err := t.step(consumer, topic, readers, confirmed); err != nil {
+			return t, err
+		}
+		further := readers[:0]
+		for _, r := range readers {
+			if r.extend() {
+				further = append(further, r)
+			}
+		}
+		readers = further
+	}
+	return t, nil
+}
+
+// extend moves the reader to the records before those that were read, eight times as many,
+// and reports whether there is need to read them.
+func (r *tailReader) extend() bool {
+	if r.reached || r.from == r.oldest || r.newest-r.from >= tailLimit {
+		return false
+	}
+	size := 8 * (r.newest - r.from)
+	r.to = r.from
+	r.from = max(r.oldest, r.newest-size)
+	return true
+}
+
+// step reads the present step of all readers. The client fetches them side by side.
+func (t *tail) step(consumer sarama.Consumer, topic string, readers []*tailReader, confirmed LSN) error {
+	open := make([]sarama.PartitionConsumer, 0, len(readers))
+	defer func() {
+		for _, p := range open {
+			p.AsyncClose()
+		}
+		for _, p := range open {
+			for range p.Messages() { // until it is closed
+				continue
+			}
+		}
+	}()
+	for _, r := range readers {
+		p, err := consumer.ConsumePartition(topic, r.partition, r.from)
+		if err != nil {
+			return err
+		}
+		open = append(open, p)
+	}
+	silence := time.NewTimer(tailSilence)
+	defer silence.Stop()
+	for i, r := range readers {
+		for next := r.from; next < r.to; {
+			silence.Reset(tailSilence)
+			select {
+			case m, ok := <-open[i].Messages():
+				if !ok {
+					return sarama.ErrClosedClient
+				}
+				next = m.Offset + 1
+				if m.Offset < r.to {
+					t.add(m, r, confirmed)
+				}
+			case err := <-open[i].Errors():
+				return err.Err
+			case <-silence.C:
+				next = r.to
+			}
+		}
+	}
+	return nil
+}
+
+// add takes one record. Records without a position are another producer's.
+func (t *tail) add(m *sarama.ConsumerMessage, r *tailReader, confirmed LSN) {
+	var id, position []byte
+	for _, h := range m.Headers {
+		switch string(h.Key) {
+		case string(ceID):
+			id = h.Value
+		case headerPosition:
+			position = h.Value
+		}
+	}
+	at, err := parsePosition(string(position))
+	if err != nil {
+		return
+	}
+	if at.LSN < confirmed {
+		r.reached = true
+		return
+	}
+	if id != nil {
+		t.ids[string(id)] = struct{}{}
+		t.last = max(t.last, at.LSN)
+	}
+}
+
+// parsePosition reads the form that Position.String writes.
+func parsePosition(text string) (Position, error) {
+	lsn, index, ok := cutLast(text, "/")
+	if !ok {
+		return Position{}, fmt.Errorf("%q is no position", text)
+	}
+	high, low, ok := strings.Cut(lsn, "/")
+	if !ok {
+		return Position{}, fmt.Errorf("%q is no position", text)
+	}
+	h, err1 := strconv.ParseUint(high, 16, 32)
+	l, err2 := strconv.ParseUint(low, 16, 32)
+	i, err3 := strconv.ParseUint(index, 10, 32)
+	return Position{LSN: LSN(h<<32 | l), Index: uint32(i)}, errors.Join(err1, err2, err3)
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
