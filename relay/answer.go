@@ -98,10 +98,12 @@ func (p *Publisher) handle(r result) error {
 func (p *Publisher) appended(part *partition) {
 	n := len(part.batched)
 	part.appended = part.batched[n-1].meta().position
+	dead := 0
 	for _, q := range part.batched {
 		meta := q.meta()
 		p.tickets = append(p.tickets, meta.ticket)
 		if meta.dead != "" {
+			dead++
 			p.metrics.deadLetter(meta.dead)
 			p.owed.settle(meta.id)
 		}
@@ -112,7 +114,7 @@ func (p *Publisher) appended(part *partition) {
 	}
 	p.queued -= n
 	p.metrics.setInFlight(p.queued)
-	p.metrics.published(part.topic, n)
+	p.metrics.published(part.topic, n, dead)
 	part.sequence = (part.sequence + int32(n)) & 0x7FFFFFFF // wraps to 0 as the protocol does
 	part.batch, part.attempts = nil, 0
 	if part.troubled {

@@ -210,13 +210,13 @@ func (c *Checkpoint) Flushed() LSN {
 	return c.flushed
 }
 
-// Oldest returns the commit time of the oldest transaction that is not wholly
+// Oldest returns the commit time of the oldest transaction that is still open or not wholly
 // acknowledged, or false where there is none.
 func (c *Checkpoint) Oldest() (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for t := c.first; t < c.next; t++ {
-		if tx := c.at(t); tx.events {
+		if tx := c.at(t); tx.events || !tx.closed { // an open one holds the event that waits to be encoded
 			return tx.committed, true
 		}
 	}

@@ -247,7 +247,13 @@ func (e *Encoder) stand(ctx, stop context.Context, position Position, err error)
 		wait = haltRetry
 	}
 	e.metrics.failed("event")
-	e.status.trouble(componentEvent, fmt.Errorf("at %s: %w", position, err))
+	ev := &e.event
+	at := fmt.Sprintf("event %s of %s %s at %s", ev.ID, ev.AggregateType, ev.AggregateID, position)
+	var c *componentError
+	if asHalt(err) == nil && errors.As(err, &c) {
+		at += " waits for " + c.component
+	}
+	e.status.trouble(componentEvent, fmt.Errorf("%s: %w", at, err))
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
@@ -314,7 +320,8 @@ func (e *Encoder) topicOf(ev *Event) (*topic, error) {
 	if !validTopic(name) {
 		return nil, poison("event %s: %q is not a topic name", ev.ID, name)
 	}
-	return e.cluster.topic(name)
+	t, err := e.cluster.topic(name)
+	return t, from(componentKafka, err)
 }
 
 // value appends the record's value to the block: the framing and the Avro bytes, or nil for

@@ -55,9 +55,9 @@ func newMetrics(reg prometheus.Registerer, name string) *metrics {
 			Help:    "Time from a transaction's commit, by the database's clock, to the acknowledgement of its last event, by the relay's.",
 			Buckets: []float64{.001, .002, .004, .006, .008, .01, .015, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600},
 		}),
-		lagBytes:     gauge("postrider_lag_bytes", "WAL between the confirmed LSN and the end of the server's WAL."),
-		lagSeconds:   gauge("postrider_lag_seconds", "Age of the oldest transaction with an event that is not acknowledged; 0 for none."),
-		retained:     gauge("postrider_retained_wal_bytes", "WAL that the slot keeps the server from removing."),
+		lagBytes:     gauge("postrider_lag_bytes", "WAL between the confirmed LSN and the end of the server's WAL; -1 while unknown."),
+		lagSeconds:   gauge("postrider_lag_seconds", "Age of the oldest transaction with an event that is not acknowledged; 0 for none, -1 while unknown."),
+		retained:     gauge("postrider_retained_wal_bytes", "WAL that the slot keeps the server from removing; -1 while unknown."),
 		safe:         gauge("postrider_safe_wal_bytes", "WAL that may still be written before the slot is lost; -1 for no limit."),
 		toLoss:       gauge("postrider_seconds_to_slot_loss", "Time to the loss of the slot at the present rate of WAL if nothing is confirmed; -1 for no limit."),
 		inFlight:     gauge("postrider_in_flight_events", "Events handed to the publisher and not acknowledged."),
@@ -76,6 +76,7 @@ func newMetrics(reg prometheus.Registerer, name string) *metrics {
 		reg.MustRegister(m.commitToAck, m.lagBytes, m.lagSeconds, m.retained, m.safe, m.toLoss, m.inFlight, m.events, m.errors,
 			m.skipped, m.deadLettered, m.ignored, m.phase, m.halted, m.received, m.reconnects)
 	}
+	m.unknownLag()
 	for _, p := range []Phase{PhaseStarting, PhaseStandby, PhaseSnapshot, PhaseStreaming, PhaseStopping} {
 		m.phase.WithLabelValues(string(p)).Set(0)
 	}
@@ -89,9 +90,9 @@ func (m *metrics) observeCommit(committed time.Time) {
 	m.commitToAck.Observe(time.Since(committed).Seconds())
 }
 
-// published counts n events of a topic.
-func (m *metrics) published(topic string, n int) {
-	m.publishedTotal.Add(uint64(n))
+// published counts n records of a topic, dead of them dead letters.
+func (m *metrics) published(topic string, n, dead int) {
+	m.publishedTotal.Add(uint64(n - dead))
 	m.mu.Lock()
 	c := m.byTopic[topic]
 	if c == nil {

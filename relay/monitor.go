@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -33,6 +34,7 @@ func (p *pipeline) monitor(stop context.Context) error {
 			var err error
 			if conn, err = p.relay.cfg.Postgres.connect(stop); err != nil {
 				conn = nil
+				p.relay.unknownLag()
 				if shuttingDown(err) {
 					// The server waits until everything is confirmed, and we may stand in a halt.
 					return err
@@ -42,12 +44,13 @@ func (p *pipeline) monitor(stop context.Context) error {
 		}
 		lag, err := readLag(stop, conn, p.relay.cfg.Postgres.Slot, &rate)
 		if err != nil {
+			p.relay.unknownLag()
 			continue
 		}
 		if oldest, ok := p.checkpoint.Oldest(); ok {
 			lag.Seconds = max(0, time.Since(oldest).Seconds())
 		}
-		p.relay.status.setLag(lag)
+		p.relay.status.setLag(&lag)
 		p.relay.metrics.setLag(lag)
 
 		now, err := readCatalog(stop, conn, &p.relay.cfg)
@@ -114,6 +117,18 @@ func (w *walRate) add(lsn LSN, now time.Time) float64 {
 		w.since, w.from = now.Add(-elapsed/2), lsn-(lsn-w.from)/2
 	}
 	return perSecond
+}
+
+// unknownLag says that the lag cannot be read now: 0 would look healthy.
+func (r *Relay) unknownLag() {
+	r.status.setLag(nil)
+	r.metrics.unknownLag()
+}
+
+func (m *metrics) unknownLag() {
+	for _, g := range []prometheus.Gauge{m.lagBytes, m.lagSeconds, m.retained, m.safe, m.toLoss} {
+		g.Set(-1)
+	}
 }
 
 func (m *metrics) setLag(l Lag) {

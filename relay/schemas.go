@@ -213,14 +213,14 @@ func (s *schemas) text(ctx context.Context, fingerprint [32]byte) (string, error
 func (s *schemas) registryError(err error, subject string) error {
 	switch {
 	case schemaregistry.IsNotFound(err):
-		return halt(SchemaMissing, fmt.Sprintf("register a schema for subject %q: postrider schema register DIR", subject), "%w", err)
+		return halt(SchemaMissing, fmt.Sprintf("register a schema for subject %q: postrider schema register DIR --registry %s", subject, s.cfg.Registry.URL), "%w", err)
 	case schemaregistry.IsIncompatible(err):
 		return halt(SchemaIncompatible, fmt.Sprintf("the service writes a schema that readers of %q cannot read: mend it, "+
 			"or change the subject's compatibility level", subject), "%w", err)
 	case schemaregistry.IsUnauthorized(err):
 		return halt(AuthRegistry, "check registry.auth", "%w", err)
 	case schemaregistry.IsTemporary(err):
-		return err
+		return from(componentRegistry, err)
 	}
 	var answer *schemaregistry.Error
 	if errors.As(err, &answer) {

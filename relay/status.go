@@ -21,6 +21,16 @@ const (
 	PhaseStopped   Phase = "stopped"
 )
 
+// phaseNews is what the log says when a phase begins.
+var phaseNews = map[Phase]string{
+	PhaseStarting:  "relay connects",
+	PhaseStandby:   "relay stands by: another relay reads the slot",
+	PhaseSnapshot:  "relay reads the rows from before the slot",
+	PhaseStreaming: "relay is streaming",
+	PhaseStopping:  "relay is stopping: what is on its way is awaited",
+	PhaseStopped:   "relay has stopped",
+}
+
 // The parts that can be in trouble.
 const (
 	componentPostgres = "postgres"
@@ -59,10 +69,10 @@ type StatusReport struct {
 	Troubles      []Trouble `json:"troubles"`
 	Slot          string    `json:"slot"`
 	Publication   string    `json:"publication"`
-	ConfirmedLSN  string    `json:"confirmed_lsn"`
+	ConfirmedLSN  string    `json:"confirmed_lsn"` // empty while it is not known
 	ReceivedLSN   string    `json:"received_lsn"`
 	LastReceived  time.Time `json:"last_received"`
-	Lag           Lag       `json:"lag"`
+	Lag           *Lag      `json:"lag"` // null while it is not known
 	Published     uint64    `json:"published"`
 	DeadLettered  uint64    `json:"dead_lettered"`
 	Expired       uint64    `json:"expired"`
@@ -85,7 +95,7 @@ type Status struct {
 	received     LSN
 	lastReceived time.Time
 	liveness     time.Duration
-	lag          Lag
+	lag          *Lag
 	flushed      func() LSN
 	sessions     uint64
 	version      int
@@ -105,7 +115,7 @@ func (s *Status) setPhase(p Phase, attrs ...any) {
 		return
 	}
 	if s.phase != "" {
-		s.log.Info("relay is "+string(p), attrs...)
+		s.log.Info(phaseNews[p], attrs...)
 	}
 	s.phase, s.since = p, time.Now()
 	s.metrics.setPhase(p)
@@ -152,7 +162,7 @@ func (s *Status) clear(component string) {
 	}
 	delete(s.troubles, component)
 	s.metrics.setHalts(s.troubles)
-	s.log.Info("relay goes on", "component", component, "after", time.Since(t.Since).Round(time.Millisecond))
+	s.log.Info("relay goes on", "component", component, "after", time.Since(t.Since).Round(time.Millisecond).String())
 }
 
 // clearAll records that nothing is in trouble.
@@ -186,7 +196,8 @@ func (s *Status) setServer(version int, liveness time.Duration) {
 	s.version, s.liveness = version, liveness
 }
 
-func (s *Status) setLag(l Lag) {
+// setLag takes the lag; nil while it cannot be read.
+func (s *Status) setLag(l *Lag) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lag = l
@@ -207,6 +218,9 @@ func (s *Status) ready() (bool, string) {
 		t := s.troubles[component]
 		if t.Code != "" {
 			return false, "halted: " + string(t.Code) + ": " + t.Message
+		}
+		if component == componentEvent {
+			return false, "waiting: " + t.Message
 		}
 		return false, "waiting for " + component + ": " + t.Message
 	}
@@ -230,14 +244,16 @@ func (s *Status) report() StatusReport {
 	r := StatusReport{
 		Phase: s.phase, Since: s.since, Troubles: []Trouble{},
 		ReceivedLSN: s.received.String(), LastReceived: s.lastReceived,
-		Lag: s.lag, Sessions: s.sessions, ServerVersion: s.version, ConfirmedLSN: LSN(0).String(),
+		Lag: s.lag, Sessions: s.sessions, ServerVersion: s.version,
 	}
 	r.Ready, r.Reason = s.ready()
 	for _, component := range slices.Sorted(maps.Keys(s.troubles)) {
 		r.Troubles = append(r.Troubles, s.troubles[component])
 	}
 	if s.flushed != nil {
-		r.ConfirmedLSN = s.flushed().String()
+		if lsn := s.flushed(); lsn > 0 {
+			r.ConfirmedLSN = lsn.String()
+		}
 	}
 	return r
 }

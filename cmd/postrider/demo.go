@@ -30,6 +30,7 @@ const (
 	demoDeadLetter = "postrider_demo_dead_letter"
 	// demoPatience is how long the ledger may take to balance after the last order.
 	demoPatience = time.Minute
+	demoPrelude  = 5 * time.Second
 )
 
 type demoOptions struct {
@@ -65,14 +66,14 @@ The ledger must always balance:
 				return usageError(fmt.Errorf("--rate %v is negative", o.rate))
 			}
 			if o.rate == 0 && o.orders == 0 {
-				o.rate = 2
+				o.rate = 1
 			}
 			return runDemo(cmd.Context(), o, cmd.OutOrStdout())
 		},
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.orders, "orders", 0, "place this many orders and no more (default: go on until Ctrl-C)")
-	f.Float64Var(&o.rate, "rate", 0, "orders a second (default 2, or as fast as possible with --orders)")
+	f.Float64Var(&o.rate, "rate", 0, "orders a second (default 1, or as fast as possible with --orders)")
 	f.BoolVar(&o.exit, "exit", false, "end when the ledger balances: exit 0, or 1 after a minute without balance")
 	f.BoolVar(&o.json, "json", false, "print only the final ledger, as JSON")
 	return cmd
@@ -208,6 +209,13 @@ func (d *demo) play(ctx context.Context) error {
 	g.Go(func() error { return d.watch(consumeCtx) })
 	d.introduce()
 	err := d.awaitRelay(ctx)
+	if d.screen.terminal && d.opts.orders == 0 {
+		d.screen.say("  The first order comes in a few seconds.\n\n") // the addresses can be copied meanwhile
+		select {
+		case <-time.After(demoPrelude):
+		case <-ctx.Done():
+		}
+	}
 	if err == nil {
 		err = d.placeOrders(ctx)
 	}
@@ -249,14 +257,15 @@ func (d *demo) introduce() {
   Postgres   %s
              %s
   Kafka      a STAND-IN for trying (kfake): in memory, no replicas, no durability
-             kcat -b %s -C -t %s
+             kcat -b %s -C -t %s -f '%%k %%h\n'
   registry   curl %s/subjects
   relay      curl %s/status
 
-  Join in:   %s -c "SELECT outbox_emit('order', 'mine', 'order.paid', '{\"order_id\":\"mine\",\"amount_cents\":100,\"method\":\"CASH\"}')"
-  A poison:  the same with an unknown \"method\" goes to the dead-letter topic %s
+  Join in, in psql:
+    SELECT outbox_emit('order', 'mine', 'order.paid', '{"order_id":"mine","amount_cents":100,"method":"CASH"}');
+  With "method":"SHELLS" the event is poison, and goes to the topic %s.
 
-`, filepath.Clean(d.postgres.Binary()), psql, d.kafka.Brokers()[0], demoTopic, d.registryURL, d.relayURL, psql, demoDeadLetter))
+`, filepath.Clean(d.postgres.Binary()), psql, d.kafka.Brokers()[0], demoTopic, d.registryURL, d.relayURL, demoDeadLetter))
 }
 
 // listenNear listens on 127.0.0.1 at port, or at any free one where that is taken.
@@ -267,12 +276,12 @@ func listenNear(port int) (net.Listener, error) {
 	return net.Listen("tcp", "127.0.0.1:0")
 }
 
-// logger passes the relay's warnings on.
+// logger passes the relay's halts on; what else happens the screen shows itself.
 func (s *demoScreen) logger() *slog.Logger {
 	if s.quiet {
 		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	}
 	return slog.New(tint.NewTextHandler(s, &tint.Options{
-		Level: slog.LevelWarn, TimeFormat: "15:04:05.000", NoColor: !term.IsTerminal(int(os.Stdout.Fd())),
+		Level: slog.LevelError, TimeFormat: "15:04:05.000", NoColor: !term.IsTerminal(int(os.Stdout.Fd())),
 	}))
 }

@@ -53,8 +53,8 @@ func (d *demo) receive(ctx context.Context, r *kgo.Record, schemas map[int]avro.
 	if err != nil {
 		return fmt.Errorf("topic %s partition %d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
 	}
-	d.screen.delivered(string(r.Key), headers["ce_type"], fmt.Sprintf("%s[%d]@%d  schema %d  wal %s%s",
-		r.Topic, r.Partition, r.Offset, id, headers["postrider-position"], latency), text)
+	d.screen.delivered(string(r.Key), headers["ce_type"], fmt.Sprintf("%s[%d]@%d  schema %d%s",
+		r.Topic, r.Partition, r.Offset, id, latency), text)
 	return nil
 }
 

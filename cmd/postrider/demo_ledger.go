@@ -29,6 +29,12 @@ func (r ledgerReport) String() string {
 		r.Committed, r.Delivered, r.InFlight, r.DeadLettered, r.Expired, r.Duplicates, r.OutOfOrder)
 }
 
+// brief is the report in less than 80 columns.
+func (r ledgerReport) brief() string {
+	return fmt.Sprintf("%d = %d delivered + %d in flight + %d dead + %d expired; %d twice, %d disordered",
+		r.Committed, r.Delivered, r.InFlight, r.DeadLettered, r.Expired, r.Duplicates, r.OutOfOrder)
+}
+
 // demoLedger compares what the database committed with what the consumer saw.
 type demoLedger struct {
 	mu        sync.Mutex

@@ -102,7 +102,7 @@ func (d *demo) placeOrder(ctx context.Context, n int) error {
 		return err
 	}
 	d.ledger.commit(created.OrderID, "order.created")
-	d.screen.committed(created.OrderID, "order.created", "row in orders + event as Avro, one transaction")
+	d.screen.committed(created.OrderID, "order.created", "as Avro, with its row in orders")
 
 	// The payment service writes JSON, in plain SQL.
 	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
@@ -117,6 +117,6 @@ func (d *demo) placeOrder(ctx context.Context, n int) error {
 		return err
 	}
 	d.ledger.commit(created.OrderID, "order.paid")
-	d.screen.committed(created.OrderID, "order.paid", "row in orders + event as JSON, one transaction")
+	d.screen.committed(created.OrderID, "order.paid", "as JSON, with its row in orders")
 	return nil
 }

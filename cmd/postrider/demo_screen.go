@@ -120,6 +120,9 @@ func (s *demoScreen) ledger(r ledgerReport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	line := "ledger: " + r.String()
+	if s.terminal && s.fit(line) != line {
+		line = r.brief()
+	}
 	if line == s.last {
 		return
 	}

@@ -37,8 +37,9 @@ func unreachable(err error) error { return &exitError{exitUnreachable, err} }
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "postrider",
-		Short: "Events from Postgres to Kafka: transactional, in order, as Avro",
+		Use:     "postrider",
+		Version: buildVersion(),
+		Short:   "Events from Postgres to Kafka: transactional, in order, as Avro",
 		Long: `postrider carries events from Postgres to Kafka. Services write business rows and
 events in one transaction; the relay reads them from logical replication and
 publishes them as Avro, in commit order per key; a small schema registry keeps
@@ -60,7 +61,7 @@ the schemas compatible.`,
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	// A second signal ends the process at once: whoever sends it does not want to wait.
 	context.AfterFunc(ctx, stop)
 	err := newRootCommand().ExecuteContext(ctx)

@@ -186,7 +186,7 @@ func (w *workplace) relay() *process {
 
 const (
 	streaming = `"msg":"relay is streaming"`
-	standby   = `"msg":"relay is standby"`
+	standby   = `"msg":"relay stands by: another relay reads the slot"`
 )
 
 // settle waits until every committed event is in the topic, stops the relay and checks the

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -30,6 +31,9 @@ waits or halts, 3 when it cannot be reached: fit for a health check.`,
   postrider status --url http://relay:8080 --json`,
 		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !strings.Contains(url, "://") {
+				url = "http://" + url
+			}
 			body, err := fetchStatus(cmd.Context(), url)
 			if err != nil {
 				return err
@@ -44,7 +48,7 @@ waits or halts, 3 when it cannot be reached: fit for a health check.`,
 				printStatus(cmd.OutOrStdout(), report)
 			}
 			if !report.Ready {
-				return &exitError{exitNo, fmt.Errorf("not ready: %s", report.Reason)}
+				return &exitError{exitNo, errors.New("the relay is not ready")}
 			}
 			return nil
 		},
@@ -88,12 +92,20 @@ func printStatus(w io.Writer, r relay.StatusReport) {
 			fmt.Fprintf(w, "    → %s\n", t.Hint)
 		}
 	}
-	fmt.Fprintf(w, "  slot          %s at %s\n", r.Slot, r.ConfirmedLSN)
-	fmt.Fprintf(w, "  lag           %s, %.1f s\n", size(r.Lag.Bytes), r.Lag.Seconds)
-	retained := size(r.Lag.RetainedBytes)
-	if left := r.Lag.SecondsToLoss; left != nil {
-		retained += fmt.Sprintf(" (the slot is lost in about %v if nothing is confirmed)", time.Duration(*left)*time.Second)
+	confirmed := "(not known yet)"
+	if r.ConfirmedLSN != "" {
+		confirmed = "at " + r.ConfirmedLSN
 	}
+	fmt.Fprintf(w, "  slot          %s %s\n", r.Slot, confirmed)
+	lag, retained := "not known", "not known"
+	if r.Lag != nil {
+		lag = fmt.Sprintf("%s, %.1f s", size(r.Lag.Bytes), r.Lag.Seconds)
+		retained = size(r.Lag.RetainedBytes)
+		if left := r.Lag.SecondsToLoss; left != nil {
+			retained += fmt.Sprintf(" (the slot is lost in about %v if nothing is confirmed)", time.Duration(*left)*time.Second)
+		}
+	}
+	fmt.Fprintf(w, "  lag           %s\n", lag)
 	fmt.Fprintf(w, "  retained WAL  %s\n", retained)
 	fmt.Fprintf(w, "  events        %d published, %d in flight, %d dead-lettered, %d expired, %d duplicates skipped\n",
 		r.Published, r.InFlight, r.DeadLettered, r.Expired, r.Skipped)

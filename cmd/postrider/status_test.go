@@ -23,7 +23,7 @@ func TestStatus_SaysWhatIsWrongAndExitsWithIt(t *testing.T) {
 		"ready": {relay.StatusReport{Name: "orders", Phase: relay.PhaseStreaming, Ready: true, Published: 7}, 0,
 			[]string{"relay orders: streaming", "7 published"}},
 		"halted": {relay.StatusReport{Name: "orders", Phase: relay.PhaseStreaming, Reason: "halted",
-			Lag:      relay.Lag{RetainedBytes: 1_500_000_000, SecondsToLoss: &loss},
+			Lag:      &relay.Lag{RetainedBytes: 1_500_000_000, SecondsToLoss: &loss},
 			Troubles: []relay.Trouble{{Component: "event", Code: relay.PoisonEvent, Message: "at 0/1/0: $.x", Hint: "mend it"}}}, exitNo,
 			[]string{"HALTED POISON_EVENT", "at 0/1/0: $.x", "→ mend it", "1.5 GB (the slot is lost in about 2h0m0s"}},
 	} {

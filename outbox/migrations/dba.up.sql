@@ -9,7 +9,12 @@
 
 -- REPLICATION may be granted by a superuser only. Amazon RDS: CREATE ROLE … LOGIN, then
 -- GRANT rds_replication TO …. Give it a password with \password or a certificate.
-CREATE ROLE postrider_name LOGIN REPLICATION;
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'postrider_name') THEN
+        CREATE ROLE postrider_name LOGIN REPLICATION;
+    END IF;
+END $$;
 GRANT USAGE ON SCHEMA public TO postrider_name;
 GRANT SELECT ON public.outbox, public.outbox_schema TO postrider_name;
 GRANT EXECUTE ON FUNCTION public.outbox_create_partitions(int, boolean) TO postrider_name;
@@ -19,8 +24,13 @@ GRANT EXECUTE ON FUNCTION public.outbox_create_partitions(int, boolean) TO postr
 
 -- The order matters: table, publication, slot. A slot that is older than its publication
 -- cannot be read, and on Postgres 18 skips rows without an error.
-CREATE PUBLICATION postrider_name FOR TABLE public.outbox
-    WITH (publish = 'insert', publish_via_partition_root = true);
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'postrider_name') THEN
+        CREATE PUBLICATION postrider_name FOR TABLE public.outbox
+            WITH (publish = 'insert', publish_via_partition_root = true);
+    END IF;
+END $$;
 
 -- The slot postrider_name is made by the relay at its first start: that way the rows
 -- already in the table are delivered too, in front of the stream.

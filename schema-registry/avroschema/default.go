@@ -49,15 +49,17 @@ func (r *resolver) fits(n *node, s *Schema) bool {
 		}
 		return s
 	}}
-	return c.fits(n, s)
+	// Java gives up at such a record, even where another branch of a union would take the default.
+	return c.fits(n, s) && !c.unsettled
 }
 
 // defaultCheck is one check of a default. Schemas that lead to the same type by two branches
 // of a union, again and again, must not make it exponential: answers are kept.
 type defaultCheck struct {
 	// record returns the type that a node stands for; nil for a record that takes nothing yet.
-	record func(*Schema) *Schema
-	known  map[nodeAndSchema]bool
+	record    func(*Schema) *Schema
+	known     map[nodeAndSchema]bool
+	unsettled bool // an object was held against a record that takes nothing yet
 }
 
 type nodeAndSchema struct {
@@ -115,6 +117,7 @@ func (c *defaultCheck) scalarFits(n *node, s *Schema) bool {
 func (c *defaultCheck) compoundFits(n *node, s *Schema) bool {
 	if s.Type == Record {
 		if s = c.record(s); s == nil {
+			c.unsettled = c.unsettled || n.kind == kindObject
 			return false
 		}
 	}

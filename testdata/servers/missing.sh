@@ -7,8 +7,7 @@ command -v openssl >/dev/null 2>&1 || packages+=(openssl)
 if [ -z "${POSTGRES_URL:-}" ]; then
   command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
 fi
-if [ -z "${KAFKA_BROKERS:-}" ] && ! docker version >/dev/null 2>&1; then
-  command -v java >/dev/null 2>&1 || packages+=(default-jre-headless)
-  command -v mvn >/dev/null 2>&1 || packages+=(maven)
-fi
+# For Kafka, and for Avro's Java library, which the schema parser is compared with.
+command -v java >/dev/null 2>&1 || packages+=(default-jre-headless)
+command -v mvn >/dev/null 2>&1 || packages+=(maven)
 echo "${packages[*]}"
