@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -93,6 +94,10 @@ type demo struct {
 	ledger   *demoLedger
 
 	registryURL, relayURL string
+
+	// committing is held from an order's transaction to the line that shows it: the consumer
+	// is often faster.
+	committing sync.Mutex
 }
 
 func runDemo(ctx context.Context, o demoOptions, out io.Writer) error {
@@ -105,7 +110,7 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) error {
 	}()
 	started := func(stop func()) { stops = append(stops, stop) }
 
-	d.screen.say("postrider demo: everything runs on this machine, in this process. Ctrl-C ends it and leaves nothing behind.\n")
+	d.screen.say("postrider demo: everything runs here, in one process.\nCtrl-C ends it and leaves nothing behind.\n")
 	if err := d.startServers(ctx, started); err != nil {
 		if ctx.Err() != nil {
 			return nil // Ctrl-C while starting
@@ -256,14 +261,16 @@ func (d *demo) introduce() {
 	d.screen.say(fmt.Sprintf(`
   Postgres   %s
              %s
-  Kafka      a STAND-IN for trying (kfake): in memory, no replicas, no durability
+  Kafka      a STAND-IN for trying (kfake): in memory, not durable
              kcat -b %s -C -t %s -f '%%k %%h\n'
   registry   curl %s/subjects
   relay      curl %s/status
 
   Join in, in psql:
-    SELECT outbox_emit('order', 'mine', 'order.paid', '{"order_id":"mine","amount_cents":100,"method":"CASH"}');
-  With "method":"SHELLS" the event is poison, and goes to the topic %s.
+    SELECT outbox_emit('order', 'mine', 'order.paid',
+      '{"order_id":"mine","amount_cents":100,"method":"CASH"}');
+  With "method":"SHELLS" the event is poison, and goes to the topic
+  %s.
 
 `, filepath.Clean(d.postgres.Binary()), psql, d.kafka.Brokers()[0], demoTopic, d.registryURL, d.relayURL, demoDeadLetter))
 }

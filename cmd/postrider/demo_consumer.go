@@ -44,6 +44,8 @@ func (d *demo) receive(ctx context.Context, r *kgo.Record, schemas map[int]avro.
 	for _, h := range r.Headers {
 		headers[h.Key] = string(h.Value)
 	}
+	d.committing.Lock()
+	defer d.committing.Unlock()
 	latency := d.ledger.receive(r, headers)
 	if r.Topic == demoDeadLetter {
 		d.screen.deadLettered(string(r.Key), headers["ce_type"], headers["postrider-error-code"], headers["postrider-error"])

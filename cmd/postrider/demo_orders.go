@@ -79,6 +79,15 @@ func (d *demo) placeOrder(ctx context.Context, n int) error {
 		OrderID: fmt.Sprintf("order-%d", n), Customer: fmt.Sprintf("customer-%d", rand.IntN(100)),
 		Item: items[rand.IntN(len(items))], TotalCents: 100 + rand.Int64N(90_000), PlacedAt: time.Now(),
 	}
+	if err := d.create(ctx, n, created); err != nil || n%rollbackEvery == 0 {
+		return err
+	}
+	return d.pay(ctx, created)
+}
+
+func (d *demo) create(ctx context.Context, n int, created orderCreated) error {
+	d.committing.Lock()
+	defer d.committing.Unlock()
 	errChangedMind := errors.New("the customer changed their mind")
 	err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `INSERT INTO orders (id, customer, item, total_cents) VALUES ($1, $2, $3, $4)`,
@@ -102,10 +111,15 @@ func (d *demo) placeOrder(ctx context.Context, n int) error {
 		return err
 	}
 	d.ledger.commit(created.OrderID, "order.created")
-	d.screen.committed(created.OrderID, "order.created", "as Avro, with its row in orders")
+	d.screen.committed(created.OrderID, "order.created", "Avro, with its orders row")
+	return nil
+}
 
-	// The payment service writes JSON, in plain SQL.
-	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+// pay is the payment service, which writes JSON in plain SQL.
+func (d *demo) pay(ctx context.Context, created orderCreated) error {
+	d.committing.Lock()
+	defer d.committing.Unlock()
+	err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `UPDATE orders SET status = 'PAID' WHERE id = $1`, created.OrderID); err != nil {
 			return err
 		}
@@ -117,6 +131,6 @@ func (d *demo) placeOrder(ctx context.Context, n int) error {
 		return err
 	}
 	d.ledger.commit(created.OrderID, "order.paid")
-	d.screen.committed(created.OrderID, "order.paid", "as JSON, with its row in orders")
+	d.screen.committed(created.OrderID, "order.paid", "JSON, with its orders row")
 	return nil
 }

@@ -92,7 +92,7 @@ func (s *demoScreen) fit(text string) string {
 }
 
 func (s *demoScreen) line(mark, colour, word, key, event, detail string) {
-	s.say(fmt.Sprintf("%s %s %-11s  %-12s %-14s %s\n", s.colour(colourDim, time.Now().Format("15:04:05.000")),
+	s.say(fmt.Sprintf("%s %s %-11s  %-9s %-14s %s\n", s.colour(colourDim, time.Now().Format("04:05.000")),
 		s.colour(colour, mark), word, key, event, detail))
 }
 
@@ -101,11 +101,11 @@ func (s *demoScreen) committed(key, event, detail string) {
 }
 
 func (s *demoScreen) rolledBack(key, event string) {
-	s.line("-", colourDim, "rolled back", key, event, s.colour(colourDim, "nobody will ever see this event"))
+	s.line("-", colourDim, "rolled back", key, event, s.colour(colourDim, "nobody will ever see it"))
 }
 
 func (s *demoScreen) delivered(key, event, where, value string) {
-	s.line("✓", colourGreen, "delivered", key, event, where+"\n"+s.colour(colourDim, s.fit(strings.Repeat(" ", 15)+value)))
+	s.line("✓", colourGreen, "delivered", key, event, where+"\n"+s.colour(colourDim, s.fit(strings.Repeat(" ", 12)+value)))
 }
 
 func (s *demoScreen) deadLettered(key, event, code, reason string) {
