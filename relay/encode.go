@@ -293,6 +293,9 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	key, id := b.copy(ev.AggregateID), b.copy(ev.ID)
 	if e.cfg.Outbox.Headers == headersCloudEvents {
 		e.cloudEvent(b, ev, key, id)
+		if value != nil {
+			b.sharedHeader(&e.static.contentAvro)
+		}
 	}
 	if err := e.rowHeaders(b, ev); err != nil {
 		b.truncate(m)

@@ -26,8 +26,8 @@ var reserved = map[string]bool{
 	"content-type": true, headerPosition: true,
 }
 
-// cloudEvent adds the headers of CloudEvents' Kafka binding in binary mode
-// (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2).
+// cloudEvent adds the headers of CloudEvents' Kafka binding in binary mode, but for the
+// content type (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2).
 func (e *Encoder) cloudEvent(b *block, ev *Event, key, id []byte) {
 	b.sharedHeader(&e.static.specVersion)
 	b.header(ceID, id)
@@ -37,9 +37,6 @@ func (e *Encoder) cloudEvent(b *block, ev *Event, key, id []byte) {
 	start := len(b.bytes)
 	b.bytes = appendTime(b.bytes, ev.CreatedAt, e.commit)
 	b.header(ceTime, b.since(start))
-	if !ev.tombstone() {
-		b.sharedHeader(&e.static.contentAvro)
-	}
 }
 
 // rowHeaders adds the headers of the row.
@@ -101,15 +98,8 @@ func (e *Encoder) deadLetter(ev *Event, position Position, code string, cause er
 			value = b.copy(ev.PayloadAvro)
 		}
 	}
-	b.sharedHeader(&e.static.specVersion)
 	id := b.copy(ev.ID)
-	b.header(ceID, id)
-	b.header(ceType, b.copy(ev.Type))
-	b.sharedHeader(&e.static.source)
-	b.header(ceSubject, key)
-	start := len(b.bytes)
-	b.bytes = appendTime(b.bytes, ev.CreatedAt, e.commit)
-	b.header(ceTime, b.since(start))
+	e.cloudEvent(b, ev, key, id)
 	if ev.PayloadAvro != nil {
 		b.sharedHeader(&e.static.contentAvro)
 		b.header([]byte("postrider-schema-fingerprint"), []byte(hex.EncodeToString(ev.Fingerprint)))
