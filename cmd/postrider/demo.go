@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -101,7 +103,13 @@ type demo struct {
 }
 
 func runDemo(ctx context.Context, o demoOptions, out io.Writer) error {
-	d := &demo{opts: o, out: out, screen: newDemoScreen(out, o.json), ledger: newDemoLedger()}
+	// A reader that has seen enough (demo | head) ends the demo like Ctrl-C; the signal would
+	// end the process at once and leave the servers' files behind.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := &demo{opts: o, out: out, screen: newDemoScreen(&watchedWriter{out, cancel}, o.json), ledger: newDemoLedger()}
+	d.screen.terminal = isTerminal(out)
 	var stops []func()
 	defer func() {
 		for i := len(stops) - 1; i >= 0; i-- {
@@ -125,6 +133,20 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) error {
 		}
 	}
 	return err
+}
+
+// watchedWriter calls failed when it cannot write.
+type watchedWriter struct {
+	io.Writer
+	failed func()
+}
+
+func (w *watchedWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if err != nil {
+		w.failed()
+	}
+	return n, err
 }
 
 // startServers brings everything up but the orders.

@@ -24,9 +24,11 @@ type demoScreen struct {
 	at     time.Time
 }
 
-func newDemoScreen(out io.Writer, quiet bool) *demoScreen {
+func newDemoScreen(out io.Writer, quiet bool) *demoScreen { return &demoScreen{out: out, quiet: quiet} }
+
+func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
-	return &demoScreen{out: out, quiet: quiet, terminal: ok && term.IsTerminal(int(f.Fd()))}
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 const (
