@@ -279,7 +279,7 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 		return err
 	}
 	part := e.cluster.partitionFor(t, ev.AggregateID)
-	if t.tail.has(ev.ID, position.LSN) || !part.known.less(position) && !e.owed.has(ev.ID) {
+	if t.tail.has(ev.ID, position.LSN) || !part.known.Less(position) && !e.owed.has(ev.ID) {
 		e.metrics.skip()
 		return nil
 	}

@@ -229,9 +229,7 @@ func TestHalt_RecordTooLargeIsNamedAndTheDeadLetterPolicyPassesIt(t *testing.T) 
 				c.Kafka.Compression = "none"
 			})
 			r.untilStreaming()
-			f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload)
-				SELECT 'order', 'a', 'order.created', json_build_object('seq', s, 'note', repeat('x', CASE s WHEN 50 THEN 5000 ELSE 100 END))
-				FROM generate_series(1, 100) s`)
+			f.emitOneTooLarge()
 			if policy == "halt" {
 				s := r.untilHalted(relay.RecordTooLarge)
 				if s.Ready {
@@ -254,8 +252,25 @@ func TestHalt_RecordTooLargeIsNamedAndTheDeadLetterPolicyPassesIt(t *testing.T) 
 	}
 }
 
-// createTopic makes a topic of one partition with configuration.
+// emitOneTooLarge inserts a hundred events in one transaction, of which only number 50 is
+// larger than the topics of these tests take.
+func (f *fixture) emitOneTooLarge() {
+	f.t.Helper()
+	f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload)
+		SELECT 'order', 'a', 'order.created', json_build_object('seq', s, 'note', repeat('x', CASE s WHEN 50 THEN 5000 ELSE 100 END))
+		FROM generate_series(1, 100) s`)
+}
+
+// createTopic makes a topic of one partition with configuration, until the test ends.
 func (f *fixture) createTopic(config map[string]string) string {
+	f.t.Helper()
+	name := f.createTopicOnce(config)
+	f.t.Cleanup(func() { f.deleteTopic(name) })
+	return name
+}
+
+// createTopicOnce makes a topic that the test deletes itself.
+func (f *fixture) createTopicOnce(config map[string]string) string {
 	f.t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Kafka.Brokers...))
 	if err != nil {
@@ -270,7 +285,6 @@ func (f *fixture) createTopic(config map[string]string) string {
 	if _, err := kadm.NewClient(client).CreateTopic(context.Background(), 1, 1, values, name); err != nil {
 		f.t.Fatal(err)
 	}
-	f.t.Cleanup(func() { f.deleteTopic(name) })
 	return name
 }
 
@@ -282,9 +296,7 @@ func TestHalt_RecordTooLargeAmongRowsFromBeforeTheSlot(t *testing.T) {
 			f := newFixture(t)
 			dead := f.createTopic(map[string]string{"max.message.bytes": "8000000"})
 			small := f.createTopic(map[string]string{"max.message.bytes": "2000"})
-			f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload)
-				SELECT 'order', 'a', 'order.created', json_build_object('seq', s, 'note', repeat('x', CASE s WHEN 50 THEN 5000 ELSE 100 END))
-				FROM generate_series(1, 100) s`)
+			f.emitOneTooLarge()
 			r := f.start(func(c *relay.Config) {
 				deadLetterTopic(c, dead)
 				c.OnPoison = policy
@@ -311,7 +323,7 @@ func TestHalt_RecordTooLargeAmongRowsFromBeforeTheSlot(t *testing.T) {
 func TestHalt_OfOneTopicIsNotHiddenByAnother(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	gone := f.createTopicOnce()
+	gone := f.createTopicOnce(nil)
 	r := f.start()
 	r.untilStreaming()
 	emit := func(topic string, seq int) {
@@ -330,21 +342,6 @@ func TestHalt_OfOneTopicIsNotHiddenByAnother(t *testing.T) {
 			t.Fatalf("ready after %d events of another topic", i+1)
 		}
 	}
-}
-
-// createTopicOnce makes a topic that the test deletes itself.
-func (f *fixture) createTopicOnce() string {
-	f.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Kafka.Brokers...))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer client.Close()
-	name := testserver.UniqueName(f.t)
-	if _, err := kadm.NewClient(client).CreateTopic(context.Background(), 1, 1, nil, name); err != nil {
-		f.t.Fatal(err)
-	}
-	return name
 }
 
 func TestRegistryOutage_AnEventOfANewerSchemaWaits(t *testing.T) {
@@ -370,7 +367,7 @@ func TestRegistryOutage_AnEventOfANewerSchemaWaits(t *testing.T) {
 func TestDeadLetter_UnacknowledgedIsNeverTakenForPublished(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	dead := f.createTopicOnce()
+	dead := f.createTopicOnce(nil)
 	r := f.start(func(c *relay.Config) { deadLetterTopic(c, dead) })
 	r.untilStreaming()
 	poison := func(seq int) {

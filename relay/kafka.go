@@ -212,7 +212,7 @@ func (c *cluster) positions() map[string][]Position {
 		known[name] = make([]Position, len(t.partitions))
 		for i, p := range t.partitions {
 			known[name][i] = p.known
-			if p.known.less(p.appended) {
+			if p.known.Less(p.appended) {
 				known[name][i] = p.appended
 			}
 		}

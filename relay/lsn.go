@@ -1,7 +1,10 @@
 package relay
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pglogrepl"
 )
@@ -29,9 +32,33 @@ func (p Position) append(dst []byte) []byte {
 // String returns the form that the postrider-position header carries.
 func (p Position) String() string { return string(p.append(nil)) }
 
-// less orders positions.
-func (p Position) less(q Position) bool {
+// Less reports whether p comes before q in commit order.
+func (p Position) Less(q Position) bool {
 	return p.LSN < q.LSN || p.LSN == q.LSN && p.Index < q.Index
+}
+
+// ParsePosition reads the form that String returns and the postrider-position header
+// carries.
+func ParsePosition(text string) (Position, error) {
+	lsn, index, ok := cutLast(text, "/")
+	if !ok {
+		return Position{}, fmt.Errorf("%q is no position", text)
+	}
+	high, low, ok := strings.Cut(lsn, "/")
+	if !ok {
+		return Position{}, fmt.Errorf("%q is no position", text)
+	}
+	h, err1 := strconv.ParseUint(high, 16, 32)
+	l, err2 := strconv.ParseUint(low, 16, 32)
+	i, err3 := strconv.ParseUint(index, 10, 32)
+	return Position{LSN: LSN(h<<32 | l), Index: uint32(i)}, errors.Join(err1, err2, err3)
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 func appendUpperHex(dst []byte, v uint32) []byte {

@@ -39,24 +39,24 @@ func TestPosition_RisesByCommitAndThenByIndex(t *testing.T) {
 	rising := []Position{{0, 0}, {0, 1}, {1, 0}, {1, 4294967295}, {2, 0}, {0x1_00000000, 0}}
 	for i, p := range rising {
 		for j, q := range rising {
-			if p.less(q) != (i < j) {
-				t.Errorf("%s before %s: %v", p, q, p.less(q))
+			if p.Less(q) != (i < j) {
+				t.Errorf("%s before %s: %v", p, q, p.Less(q))
 			}
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		positions := []Position{drawPosition(t), drawPosition(t), drawPosition(t)}
 		slices.SortFunc(positions, func(p, q Position) int {
-			if p.less(q) {
+			if p.Less(q) {
 				return -1
 			}
-			if q.less(p) {
+			if q.Less(p) {
 				return 1
 			}
 			return 0
 		})
 		for i := range 2 {
-			if positions[i+1].less(positions[i]) {
+			if positions[i+1].Less(positions[i]) {
 				t.Fatalf("%v are not in order", positions)
 			}
 		}

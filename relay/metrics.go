@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,8 +26,7 @@ type metrics struct {
 	received     prometheus.Counter
 	reconnects   prometheus.Counter
 
-	mu      sync.Mutex
-	byTopic map[string]prometheus.Counter
+	byTopic map[string]prometheus.Counter // the publisher's
 
 	// The same figures for /status.
 	publishedTotal, deadTotal, expiredTotal, skippedTotal atomic.Uint64
@@ -93,13 +91,11 @@ func (m *metrics) observeCommit(committed time.Time) {
 // published counts n records of a topic, dead of them dead letters.
 func (m *metrics) published(topic string, n, dead int) {
 	m.publishedTotal.Add(uint64(n - dead))
-	m.mu.Lock()
 	c := m.byTopic[topic]
 	if c == nil {
 		c = m.events.WithLabelValues(topic)
 		m.byTopic[topic] = c
 	}
-	m.mu.Unlock()
 	c.Add(float64(n))
 }
 

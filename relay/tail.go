@@ -1,10 +1,6 @@
 package relay
 
 import (
-	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -168,7 +164,7 @@ func (t *tail) add(m *sarama.ConsumerMessage, r *tailReader, confirmed LSN) {
 			position = h.Value
 		}
 	}
-	at, err := parsePosition(string(position))
+	at, err := ParsePosition(string(position))
 	if err != nil {
 		return
 	}
@@ -180,27 +176,4 @@ func (t *tail) add(m *sarama.ConsumerMessage, r *tailReader, confirmed LSN) {
 		t.ids[string(id)] = struct{}{}
 		t.last = max(t.last, at.LSN)
 	}
-}
-
-// parsePosition reads the form that Position.String writes.
-func parsePosition(text string) (Position, error) {
-	lsn, index, ok := cutLast(text, "/")
-	if !ok {
-		return Position{}, fmt.Errorf("%q is no position", text)
-	}
-	high, low, ok := strings.Cut(lsn, "/")
-	if !ok {
-		return Position{}, fmt.Errorf("%q is no position", text)
-	}
-	h, err1 := strconv.ParseUint(high, 16, 32)
-	l, err2 := strconv.ParseUint(low, 16, 32)
-	i, err3 := strconv.ParseUint(index, 10, 32)
-	return Position{LSN: LSN(h<<32 | l), Index: uint32(i)}, errors.Join(err1, err2, err3)
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
 }

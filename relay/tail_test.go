@@ -128,13 +128,13 @@ func TestParsePosition_ReadsWhatStringWrites(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := Position{LSN(rapid.Uint64().Draw(t, "lsn")), rapid.Uint32().Draw(t, "index")}
-		got, err := parsePosition(p.String())
+		got, err := ParsePosition(p.String())
 		if err != nil || got != p {
 			t.Fatalf("%s is read as %s, %v", p, got, err)
 		}
 	})
 	for _, text := range []string{"", "/", "1/2", "x/1/0", "1/x/0", "1/2/x", "1/2/-1", "100000000/0/0"} {
-		if p, err := parsePosition(text); err == nil {
+		if p, err := ParsePosition(text); err == nil {
 			t.Errorf("%q is read as %s", text, p)
 		}
 	}

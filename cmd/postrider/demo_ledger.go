@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/postrider/postrider/relay"
 )
 
 // ledgerReport accounts for every event: Committed = Delivered + InFlight + DeadLettered +
@@ -39,15 +40,13 @@ func (r ledgerReport) brief() string {
 type demoLedger struct {
 	mu        sync.Mutex
 	counted   ledgerReport
-	seen      map[string]bool      // ce_id
-	positions map[string]position  // the last of each partition
-	commits   map[string]time.Time // key and type → commit, for the latency shown
+	seen      map[string]bool           // ce_id
+	positions map[string]relay.Position // the last of each partition
+	commits   map[string]time.Time      // key and type → commit, for the latency shown
 }
 
-type position struct{ lsn, index uint64 }
-
 func newDemoLedger() *demoLedger {
-	return &demoLedger{seen: make(map[string]bool), positions: make(map[string]position), commits: make(map[string]time.Time)}
+	return &demoLedger{seen: make(map[string]bool), positions: make(map[string]relay.Position), commits: make(map[string]time.Time)}
 }
 
 // commit notes when an order's event was committed.
@@ -71,8 +70,8 @@ func (l *demoLedger) receive(r *kgo.Record, headers map[string]string) (latency 
 	case r.Topic == demoTopic:
 		l.counted.Delivered++
 		partition := strconv.Itoa(int(r.Partition))
-		at := parsePosition(headers["postrider-position"])
-		if last := l.positions[partition]; at.lsn < last.lsn || at.lsn == last.lsn && at.index <= last.index {
+		at, err := relay.ParsePosition(headers["postrider-position"])
+		if last := l.positions[partition]; err != nil || !last.Less(at) {
 			l.counted.OutOfOrder++
 		}
 		l.positions[partition] = at
@@ -87,18 +86,6 @@ func (l *demoLedger) receive(r *kgo.Record, headers map[string]string) (latency 
 		latency = fmt.Sprintf("  %.1f ms", float64(time.Since(committed).Microseconds())/1000)
 	}
 	return latency
-}
-
-// parsePosition reads 16/B374D848/0. What is no position counts as the lowest.
-func parsePosition(text string) position {
-	parts := strings.Split(text, "/")
-	if len(parts) != 3 {
-		return position{}
-	}
-	high, _ := strconv.ParseUint(parts[0], 16, 32)
-	low, _ := strconv.ParseUint(parts[1], 16, 32)
-	index, _ := strconv.ParseUint(parts[2], 10, 64)
-	return position{high<<32 | low, index}
 }
 
 // setCommitted takes the number of rows in the outbox.

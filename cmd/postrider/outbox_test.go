@@ -20,12 +20,12 @@ import (
 	"github.com/postrider/postrider/internal/testserver"
 )
 
-// runOutbox runs `postrider outbox …` and returns what it printed and its exit code.
-func runOutbox(t *testing.T, args ...string) (stdout string, code int, err error) {
+// run runs `postrider …` in this process and returns what it printed and its exit code.
+func run(t *testing.T, args ...string) (stdout string, code int, err error) {
 	t.Helper()
 	var out bytes.Buffer
 	root := newRootCommand()
-	root.SetArgs(append([]string{"outbox"}, args...))
+	root.SetArgs(args)
 	root.SetOut(&out)
 	err = root.ExecuteContext(t.Context())
 	var coded *exitError
@@ -36,6 +36,11 @@ func runOutbox(t *testing.T, args ...string) (stdout string, code int, err error
 		code = exitNo
 	}
 	return out.String(), code, err
+}
+
+func runOutbox(t *testing.T, args ...string) (stdout string, code int, err error) {
+	t.Helper()
+	return run(t, append([]string{"outbox"}, args...)...)
 }
 
 func connect(t *testing.T, url string) *pgx.Conn {

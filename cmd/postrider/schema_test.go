@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,22 +14,9 @@ import (
 	schemaregistry "github.com/postrider/postrider/schema-registry"
 )
 
-// runSchema runs `postrider schema …` and returns what it printed and its exit code.
 func runSchema(t *testing.T, args ...string) (stdout string, code int, err error) {
 	t.Helper()
-	var out bytes.Buffer
-	root := newRootCommand()
-	root.SetArgs(append([]string{"schema"}, args...))
-	root.SetOut(&out)
-	err = root.ExecuteContext(t.Context())
-	var coded *exitError
-	switch {
-	case errors.As(err, &coded):
-		code = coded.code
-	case err != nil:
-		code = exitNo
-	}
-	return out.String(), code, err
+	return run(t, append([]string{"schema"}, args...)...)
 }
 
 func newRegistryServer(t *testing.T) string {
