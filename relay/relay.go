@@ -164,7 +164,9 @@ func (r *Relay) sessions(ctx context.Context) {
 		case errors.Is(err, errStandby):
 			failures = 0
 			wait = standbyInterval
-			r.flushed, r.watched = 0, nil // the other relay moves the slot now
+			// The other relay moves the slot and the topics' ends now: what this one remembers of
+			// them is out of date, and is read anew.
+			r.flushed, r.known, r.watched = 0, nil, nil
 			r.status.clearAll()
 			r.status.setPhase(PhaseStandby)
 		case errors.As(err, &refused):
