@@ -45,6 +45,9 @@ func (r *refusal) Error() string { return r.err.Error() }
 func (p *Publisher) handle(r result) error {
 	r.broker.requests--
 	p.inFlight--
+	if r.err == nil {
+		failpoint(pointAppended)
+	}
 	var unsendable sarama.PacketEncodingError
 	if errors.As(r.err, &unsendable) {
 		// The request is larger than any broker takes; nothing was sent.
@@ -90,6 +93,7 @@ func (p *Publisher) handle(r result) error {
 	}
 	if len(p.tickets) > 0 {
 		p.checkpoint.Ack(p.tickets)
+		failpoint(pointAcked)
 	}
 	return firstErr
 }
@@ -143,6 +147,12 @@ func (p *Publisher) release(b *block) {
 
 // later puts part aside until its next attempt. Its batch, if it has one, stays as it is.
 func (p *Publisher) later(part *partition, err error) {
+	if bug(bugSkipFailedBatch) && part.batch != nil {
+		p.tickets = p.tickets[:0]
+		p.appended(part)
+		p.checkpoint.Ack(p.tickets)
+		return
+	}
 	wait := backoff(part.attempts, retryFirst, retryLimit)
 	if part.attempts >= goneAfter && errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
 		err = halt(TopicMissing, "create the topic again with at least as many partitions, or restart the relay after that", "%w", err)

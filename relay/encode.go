@@ -146,12 +146,16 @@ func (e *Encoder) flush(ctx context.Context) error {
 // message handles one message of the stream.
 func (e *Encoder) message(ctx, stop context.Context, msg []byte) error {
 	c := &e.change
+	if msg[0] == byte(ChangeRelation) && relationLost() {
+		return nil
+	}
 	if err := e.decoder.Decode(msg, c); err != nil {
 		if errors.Is(err, errStrayStream) {
 			return nil
 		}
 		return err
 	}
+	failpoint(pointDecoded)
 	switch c.Kind {
 	case ChangeBegin:
 		if err := e.checkpoint.awaitRoom(ctx, stop); err != nil {
@@ -162,7 +166,11 @@ func (e *Encoder) message(ctx, stop context.Context, msg []byte) error {
 		e.ticket = e.checkpoint.Begin(c.Time)
 	case ChangeCommit:
 		e.open = false
-		e.checkpoint.Commit(e.ticket, c.EndLSN)
+		end := c.EndLSN
+		if bug(bugConfirmCommitLSN) {
+			end = c.LSN
+		}
+		e.checkpoint.Commit(e.ticket, end)
 		e.works()
 	case ChangeRelation:
 		if err := e.router.Relate(c.Relation); err != nil {
@@ -304,6 +312,7 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	e.positionHeader(b, position)
 	e.checkpoint.Add(e.ticket)
 	b.add(m, key, value, recordMeta{partition: part, ticket: e.ticket, position: position, id: id})
+	failpoint(pointEncoded)
 	return nil
 }
 

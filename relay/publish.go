@@ -154,6 +154,7 @@ func (p *Publisher) enqueue(b *block) {
 		if part.state == partitionIdle {
 			p.makeReady(part)
 		}
+		failpoint(pointEnqueued)
 	}
 	p.queued += len(b.records)
 	p.metrics.setInFlight(p.queued)

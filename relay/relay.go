@@ -69,6 +69,9 @@ func New(cfg Config, opts Options) (*Relay, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	if failpoints {
+		log.Warn("this relay is built to fail on demand: it is for tests only")
+	}
 	gatherer := prometheus.NewRegistry()
 	m := newMetrics(gatherer, cfg.Name)
 	if opts.Registerer != nil {

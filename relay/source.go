@@ -99,13 +99,16 @@ func (s *Source) start(ctx context.Context, confirmed LSN, timeout time.Duration
 		s.notice = nil
 	}
 	// Start at 0: the slot is the checkpoint, and a start beyond it would be obeyed silently.
+	args := []string{
+		"proto_version '1'",
+		fmt.Sprintf("publication_names '%s'", quotePublication(s.publication)),
+		"messages 'true'",
+	}
+	if bug(bugPublishUncommitted) {
+		args[0] = "proto_version '2', streaming 'on'"
+	}
 	err := pglogrepl.StartReplication(ctx, s.conn, s.slot, 0, pglogrepl.StartReplicationOptions{
-		Mode: pglogrepl.LogicalReplication,
-		PluginArgs: []string{
-			"proto_version '1'",
-			fmt.Sprintf("publication_names '%s'", quotePublication(s.publication)),
-			"messages 'true'",
-		},
+		Mode: pglogrepl.LogicalReplication, PluginArgs: args,
 	})
 	if err != nil {
 		return fmt.Errorf("start replication on slot %q: %w", s.slot, err)
@@ -276,6 +279,13 @@ func (s *Source) copyData(data []byte, cur *chunk) error {
 			s.handed = max(s.handed, LSN(binary.BigEndian.Uint64(payload[10:])))
 			s.received(LSN(binary.BigEndian.Uint64(data[9:])))
 		}
+		failpoint(pointRead)
+		if bug(bugPublishUncommitted) {
+			for _, msg := range uncommitted(payload, LSN(binary.BigEndian.Uint64(data[1:]))) {
+				cur.appendWAL(msg)
+			}
+			return nil
+		}
 		cur.appendWAL(payload)
 		return nil
 	case len(data) == 18 && data[0] == pglogrepl.PrimaryKeepaliveMessageByteID:
@@ -308,6 +318,9 @@ func (s *Source) statusIfDue(now time.Time) error {
 // sendStatus confirms the flushed LSN.
 func (s *Source) sendStatus(reply bool) error {
 	lsn := max(s.flushed(), s.confirmed) // never back, and never 0, which the library would replace
+	if bug(bugConfirmOnReceive) {
+		lsn = max(lsn, s.handed)
+	}
 	if err := s.paced.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return fmt.Errorf("replication connection: %w", err)
 	}
@@ -316,6 +329,9 @@ func (s *Source) sendStatus(reply bool) error {
 	})
 	if err != nil {
 		return fmt.Errorf("replication connection: confirm %s: %w", lsn, err)
+	}
+	if lsn > s.confirmed {
+		failpoint(pointConfirmed)
 	}
 	s.confirmed, s.lastStatus = lsn, time.Now()
 	return nil
