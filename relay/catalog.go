@@ -12,11 +12,10 @@ import (
 )
 
 const (
-	hintPublicationLost = "rows may have passed the slot unseen: drop the slot with SELECT pg_drop_replication_slot(…), " +
-		"and the relay makes publication and slot anew and publishes the kept rows again"
-	hintSlotMissing = "set postgres.create_slot: true, or make it: SELECT pg_create_logical_replication_slot('<slot>', 'pgoutput')"
-	hintSlotLost    = "the server removed WAL that the slot needed (max_slot_wal_keep_size): drop the slot with " +
-		"SELECT pg_drop_replication_slot(…), and the relay makes a new one and publishes the kept rows again"
+	hintRepair          = "postrider repair compares the kept rows with Kafka and publishes what is missing"
+	hintPublicationLost = "rows may have passed the slot unseen: " + hintRepair
+	hintSlotMissing     = "set postgres.create_slot: true, or make it: SELECT pg_create_logical_replication_slot('<slot>', 'pgoutput')"
+	hintSlotLost        = "the server removed WAL that the slot needed (max_slot_wal_keep_size): " + hintRepair
 )
 
 // catalog is what the database says about the objects the relay depends on.
@@ -156,8 +155,8 @@ func (c *catalog) checkPublication(cfg *Config) error {
 				"publication %q does not exist and postgres.create_publication is false", name)
 		}
 	case !p.HasTable:
-		return halt(PublicationDrift, fmt.Sprintf("ALTER PUBLICATION %q ADD TABLE %s, then drop the slot so that kept rows are published again",
-			name, cfg.Outbox.Table), "publication %q does not publish table %s", name, cfg.Outbox.Table)
+		return halt(PublicationDrift, fmt.Sprintf("ALTER PUBLICATION %q ADD TABLE %s; then %s",
+			name, cfg.Outbox.Table, hintRepair), "publication %q does not publish table %s", name, cfg.Outbox.Table)
 	case !p.Inserts:
 		return halt(PublicationDrift, fmt.Sprintf("ALTER PUBLICATION %q SET (publish = 'insert')", name),
 			"publication %q does not publish inserts", name)
@@ -171,17 +170,17 @@ func (c *catalog) checkPublication(cfg *Config) error {
 	return nil
 }
 
-// drift compares the facts of a running stream with those it began with. What it finds
+// drift compares the facts with those that the slot was read with before. What it finds
 // would lose rows without an error from the server.
 func (c *catalog) drift(now *catalog, cfg *Config) error {
 	pub := cfg.Postgres.Publication
 	switch {
 	case now.TableOID != c.TableOID:
-		return halt(PublicationDrift, hintPublicationLost, "table %s was replaced by another while the relay ran", cfg.Outbox.Table)
+		return halt(PublicationDrift, hintPublicationLost, "table %s was replaced by another", cfg.Outbox.Table)
 	case now.Publication.OID != c.Publication.OID:
-		return halt(PublicationDrift, hintPublicationLost, "publication %q was dropped or made again while the relay ran", pub)
+		return halt(PublicationDrift, hintPublicationLost, "publication %q was dropped or made again", pub)
 	case now.Publication.RelationOID != c.Publication.RelationOID:
-		return halt(PublicationDrift, hintPublicationLost, "table %s left publication %q while the relay ran", cfg.Outbox.Table, pub)
+		return halt(PublicationDrift, hintPublicationLost, "table %s left publication %q", cfg.Outbox.Table, pub)
 	}
 	return now.checkPublication(cfg)
 }

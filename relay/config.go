@@ -106,6 +106,10 @@ type KafkaConfig struct {
 	SASL    SASLConfig `yaml:"sasl"`
 	// ClientID defaults to postrider_<name>.
 	ClientID string `yaml:"client_id"`
+	// GroupID is the consumer group under which the relay keeps its place: it consumes nothing,
+	// but its committed offsets say how far the relay got and what it read from. The relay's
+	// user needs READ on it. Defaults to postrider_<name>.
+	GroupID string `yaml:"group_id"`
 	// Compression is none, gzip, snappy, lz4 or zstd. Defaults to lz4.
 	Compression string `yaml:"compression"`
 	// DeadLetterTopic takes what on_poison and expires_at divert. Defaults to
@@ -211,6 +215,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Outbox.Headers, headersCloudEvents)
 	setDefault(&c.Outbox.Retention, 168*time.Hour)
 	setDefault(&c.Kafka.ClientID, owned)
+	setDefault(&c.Kafka.GroupID, owned)
 	setDefault(&c.Kafka.Compression, "lz4")
 	setDefault(&c.Kafka.DeadLetterTopic, owned+"_dead_letter")
 	setDefault(&c.Kafka.MaxInFlightBytes, DefaultMaxInFlightBytes)

@@ -228,21 +228,3 @@ func TestRelay_RowsTopicWinsOverTheTemplate(t *testing.T) {
 	f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload, topic) VALUES ('order', 'a', 'order.created', '{"seq":1}', $1)`, own)
 	wantSeqs(t, seqs(t, f, own, 1), 1)
 }
-
-func TestHalt_DriftEndsWhenTheSlotIsDroppedAndKeptRowsArePublishedAgain(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	r := f.start()
-	r.untilStreaming()
-	f.emit("a", 1, 1)
-	f.consume(f.topic, 1)
-	publication := pgx.Identifier{"postrider_" + f.cfg.Name}.Sanitize()
-	f.exec(`ALTER PUBLICATION ` + publication + ` DROP TABLE outbox`)
-	f.emit("a", 2, 1) // the stream will never show it
-	f.exec(`ALTER PUBLICATION ` + publication + ` ADD TABLE outbox`)
-	r.untilHalted(relay.PublicationDrift)
-	f.exec(`SELECT pg_drop_replication_slot($1)`, "postrider_"+f.cfg.Name)
-	r.untilStreaming()
-	wantSeqs(t, seqs(t, f, f.topic, 3), 1, 1, 2)
-	r.until("ready", func(s relay.StatusReport) bool { return s.Ready })
-}

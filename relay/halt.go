@@ -67,15 +67,6 @@ func asHalt(err error) *HaltError {
 	return nil
 }
 
-// dropSlot reports whether the halt ends when the operator drops the slot.
-func (e *HaltError) dropSlot() bool {
-	switch e.Code {
-	case SlotLost, SlotAhead, PublicationMissing, PublicationDrift:
-		return true
-	}
-	return false
-}
-
 // onEvent reports whether the halt concerns one event, so that on_poison decides about it.
 func (e *HaltError) onEvent() bool {
 	if e.final {

@@ -198,6 +198,10 @@ func (f *fixture) deleteTopic(name string) {
 	if _, err := kadm.NewClient(client).DeleteTopic(context.Background(), name); err != nil {
 		f.t.Errorf("delete topic %s: %v", name, err)
 	}
+	f.eventually("the brokers know that "+name+" is gone", func() bool {
+		topics, err := kadm.NewClient(client).ListTopics(context.Background(), name)
+		return err == nil && topics[name].Err != nil
+	})
 }
 
 func TestRelay_CreatesTopicsWhenToldTo(t *testing.T) {

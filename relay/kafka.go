@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +98,8 @@ type cluster struct {
 	known  map[string][]Position
 	// confirmed is where the slot stood when the session began.
 	confirmed LSN
+	group     group
+	ctx       context.Context //nolint:containedctx // ends with cut; sarama knows no contexts
 	key       keyEncoder
 	message   sarama.ProducerMessage
 }
@@ -130,7 +133,10 @@ func openCluster(cfg KafkaConfig, known map[string][]Position, log *slog.Logger)
 		cut()
 		return nil, fmt.Errorf("connect to Kafka at %s: %w", strings.Join(cfg.Brokers, ","), kafkaError(err))
 	}
-	c := &cluster{client: client, cut: cut, cfg: cfg, log: log, topics: make(map[string]*topic), known: known}
+	c := &cluster{
+		client: client, ctx: ctx, cut: cut, cfg: cfg, log: log,
+		topics: make(map[string]*topic), known: known, group: group{id: cfg.GroupID},
+	}
 	c.message.Key = &c.key
 	return c, nil
 }
@@ -138,6 +144,9 @@ func openCluster(cfg KafkaConfig, known map[string][]Position, log *slog.Logger)
 // close ends the connections first: the client would wait for answers that nobody takes.
 func (c *cluster) close() {
 	c.cut()
+	if c.group.conn != nil {
+		_ = c.group.conn.Close()
+	}
 	_ = c.client.Close()
 }
 
@@ -198,17 +207,23 @@ func (c *cluster) lookUpTopic(name string) (*topic, error) {
 		t.partitions = append(t.partitions, p)
 	}
 	c.topics[name] = t
+	c.group.addPlace(name)
 	return t, nil
 }
 
 // positions returns for every topic the position of the last record appended to each of
-// its partitions. It may be called when encoder and publisher have ended.
+// its partitions. A topic with a batch of which that is not known is left out: its end has
+// to be read. It may be called when encoder and publisher have ended.
 func (c *cluster) positions() map[string][]Position {
 	known := maps.Clone(c.known)
 	if known == nil {
 		known = make(map[string][]Position)
 	}
 	for name, t := range c.topics {
+		if slices.ContainsFunc(t.partitions, func(p *partition) bool { return p.batch != nil }) {
+			delete(known, name)
+			continue
+		}
 		known[name] = make([]Position, len(t.partitions))
 		for i, p := range t.partitions {
 			known[name][i] = p.known

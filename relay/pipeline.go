@@ -20,17 +20,23 @@ type pipeline struct {
 	encoder    *Encoder
 	publisher  *Publisher
 	checkpoint *Checkpoint
+	keeper     *keeper
 	chunks     *chunks
 	drained    chan struct{} // closed when the publisher has ended
-	slotMade   bool          // the slot exists, under its real name
+	kept       chan struct{} // closed when the keeper has, after it
+	slotReady  chan struct{} // closed when the slot exists, under its real name
+	slotMade   bool          // the same, for when the session has ended
 }
 
 // run works until ctx ends or a stage fails.
 //
 // A stop goes the way of the data: the source stops reading between two transactions, for
 // half of one cannot be confirmed, and closes the chunks, the encoder finishes them and
-// closes the blocks, the publisher waits for the last acknowledgement, and the source,
-// which has kept the connection alive, confirms it.
+// closes the blocks, the publisher waits for the last acknowledgement, the keeper writes it
+// down, and the source, which has kept the connection alive, confirms it.
+//
+// A replication connection that breaks is another matter: another relay may have the slot
+// by now. Only what is on the wire is waited for.
 func (p *pipeline) run(ctx context.Context) error {
 	stop, stopReading := context.WithCancel(ctx)
 	defer stopReading()
@@ -47,12 +53,18 @@ func (p *pipeline) run(ctx context.Context) error {
 		time.AfterFunc(timeout, func() { abandon(fmt.Errorf("events were not acknowledged within %v", timeout)) })
 	})()
 
+	lost, lose := context.WithCancelCause(context.Background())
+	defer lose(nil)
+
 	var g errgroup.Group
 	g.Go(func() error { // sole user of the replication connection
-		err := p.read(stop, finish)
+		err := from(componentPostgres, p.read(stop, finish))
 		stopReading()
+		if err != nil {
+			lose(err)
+		}
 		close(p.chunks.filled)
-		return errors.Join(from(componentPostgres, err), p.drain(draining, err == nil, abort))
+		return errors.Join(err, p.drain(draining, err == nil, abort))
 	})
 	g.Go(func() error { // decode, route, encode
 		err := p.encoder.Run(hard, stop, p.chunks)
@@ -62,11 +74,19 @@ func (p *pipeline) run(ctx context.Context) error {
 	})
 	g.Go(func() error { // sole user of the partitions
 		defer close(p.drained)
-		err := p.publisher.Run(hard)
+		err := p.publisher.Run(hard, lost)
 		stopReading()
-		err = from(componentKafka, err)
-		abort(err)
+		if lost.Err() == nil {
+			err = from(componentKafka, err)
+		}
+		if err != nil {
+			abort(err)
+		}
 		return err
+	})
+	g.Go(func() error { // writes down how far it all got
+		defer close(p.kept)
+		return from(componentMemory, p.keep(hard))
 	})
 	g.Go(func() error { // lag and drift, on a connection of its own
 		err := p.monitor(stop)
@@ -74,6 +94,26 @@ func (p *pipeline) run(ctx context.Context) error {
 		return from(componentPostgres, err)
 	})
 	return g.Wait()
+}
+
+// keep runs the keeper from the slot's beginning until the publisher has ended.
+func (p *pipeline) keep(hard context.Context) error {
+	select {
+	case <-p.slotReady:
+	case <-p.drained:
+		return nil
+	}
+	ctx, cancel := context.WithCancel(hard)
+	go func() {
+		<-p.drained
+		cancel()
+	}()
+	p.keeper.run(ctx)
+	<-p.drained
+	if hard.Err() != nil {
+		return nil // the connections are cut
+	}
+	return p.keeper.last()
 }
 
 // read makes the slot where it is missing and then streams.
@@ -89,7 +129,6 @@ func (p *pipeline) read(stop, finish context.Context) error {
 		})
 		switch {
 		case err == nil:
-			p.slotMade = true
 		case errors.Is(err, errSlotTaken):
 			return errStandby
 		case stop.Err() != nil:
@@ -98,8 +137,10 @@ func (p *pipeline) read(stop, finish context.Context) error {
 			return err
 		}
 	}
+	p.slotMade = true
+	close(p.slotReady)
 	closeConn(p.conn)
-	err := p.source.start(stop, confirmed, p.facts.WALSenderTimeout, p.checkpoint.Flushed)
+	err := p.source.start(stop, confirmed, p.facts.WALSenderTimeout, p.keeper.confirmable)
 	if slotActive(err) {
 		return errStandby
 	}
@@ -112,7 +153,7 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	return p.source.stream(stop, finish, p.chunks)
 }
 
-// drain waits for the publisher. While the replication connection is alive it is kept so,
+// drain waits for publisher and keeper. While the replication connection is alive it is kept so,
 // and what is acknowledged meanwhile is confirmed.
 func (p *pipeline) drain(ctx context.Context, alive bool, abort context.CancelCauseFunc) error {
 	defer func() { abort(context.Cause(ctx)) }()
@@ -120,10 +161,10 @@ func (p *pipeline) drain(ctx context.Context, alive bool, abort context.CancelCa
 		p.relay.status.setPhase(PhaseStopping)
 	}
 	if alive && p.source.flushed != nil {
-		return p.source.drain(ctx, p.drained)
+		return p.source.drain(ctx, p.kept)
 	}
 	select {
-	case <-p.drained:
+	case <-p.kept:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

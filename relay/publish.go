@@ -100,8 +100,9 @@ func (p *Publisher) submit(ctx context.Context, b *block) error {
 }
 
 // Run produces until the encoder has closed its side and every record is acknowledged
-// (nil), until ctx ends, or until the producer cannot go on.
-func (p *Publisher) Run(ctx context.Context) error {
+// (nil), until ctx ends, or until the producer cannot go on. When lost is done it sends
+// nothing more, takes the answers that are on their way and returns the cause.
+func (p *Publisher) Run(ctx, lost context.Context) error {
 	in := p.in
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
@@ -119,6 +120,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 				return p.giveUp(ctx, err)
 			}
 		case <-retry.C:
+		case <-lost.Done():
+			return p.giveUp(ctx, context.Cause(lost))
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

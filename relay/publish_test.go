@@ -110,7 +110,7 @@ func startPublishing(t *testing.T, kafka *kfake.Cluster) *publishing {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.ended <- publisher.Run(ctx)
+		p.ended <- publisher.Run(ctx, context.Background())
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	return p

@@ -49,12 +49,8 @@ type Relay struct {
 	serving  chan struct{}
 
 	// What one session leaves to the next.
-	flushed  LSN                   // everything below is in Kafka
-	known    map[string][]Position // and this of what is above, by topic and partition
-	system   string                // identifier of the Postgres cluster, once known
-	timeline int32                 // of the Postgres cluster
-	watched  *catalog              // the objects that the slot was first read with
-	anew     bool                  // the operator was told to drop the slot
+	memory   *memory               // how far it got, and what it read from; nil for nothing yet
+	known    map[string][]Position // what is in Kafka above that, by topic and partition
 	verdicts map[string]*HaltError // records that the brokers refused, by event id
 	owed     *deadLetters          // dead letters that are not acknowledged
 }
@@ -148,7 +144,7 @@ func (r *Relay) Run(ctx context.Context) error {
 func (r *Relay) sessions(ctx context.Context) {
 	failures := 0
 	for {
-		started, flushed := time.Now(), r.flushed
+		started, flushed := time.Now(), r.flushed()
 		err := r.session(ctx)
 		if ctx.Err() != nil {
 			if err != nil {
@@ -157,7 +153,7 @@ func (r *Relay) sessions(ctx context.Context) {
 			r.status.setPhase(PhaseStopped)
 			return
 		}
-		if r.flushed > flushed || time.Since(started) > reconnectLimit {
+		if r.flushed() > flushed || time.Since(started) > reconnectLimit {
 			failures = 0 // it worked for a while
 		}
 		wait := backoff(failures, reconnectFirst, reconnectLimit)
@@ -169,7 +165,7 @@ func (r *Relay) sessions(ctx context.Context) {
 			wait = standbyInterval
 			// The other relay moves the slot and the topics' ends now: what this one remembers of
 			// them is out of date, and is read anew.
-			r.flushed, r.known, r.watched = 0, nil, nil
+			r.memory, r.known = nil, nil
 			r.status.clearAll()
 			r.status.setPhase(PhaseStandby)
 		case errors.As(err, &refused):
@@ -179,7 +175,6 @@ func (r *Relay) sessions(ctx context.Context) {
 			}
 		case asHalt(err) != nil:
 			wait = haltRetry
-			r.anew = r.anew || asHalt(err).dropSlot()
 			fallthrough
 		default:
 			component := componentOf(err)
@@ -218,6 +213,14 @@ func componentOf(err error) string {
 	return componentPostgres
 }
 
+// flushed returns the LSN below which everything is in Kafka, as far as it is known.
+func (r *Relay) flushed() LSN {
+	if r.memory == nil {
+		return 0
+	}
+	return r.memory.Flushed
+}
+
 // session connects to everything, relays until ctx ends (nil) or something fails, and
 // leaves behind what the next session must know.
 func (r *Relay) session(ctx context.Context) error {
@@ -226,7 +229,7 @@ func (r *Relay) session(ctx context.Context) error {
 		return from(componentPostgres, err)
 	}
 	defer closeConn(conn)
-	facts, err := r.prepare(ctx, conn)
+	facts, err := r.look(ctx, conn)
 	if err != nil {
 		return from(componentPostgres, err)
 	}
@@ -238,8 +241,15 @@ func (r *Relay) session(ctx context.Context) error {
 	defer kafka.close()
 	kafka.confirmed = facts.Slot.Confirmed
 	connected := context.AfterFunc(ctx, kafka.cut) // nothing is on its way yet that a stop could wait for
+	recalled, err := kafka.recall()
+	if err == nil && r.recall(recalled) {
+		kafka.known = nil
+	}
 	checkpoint := NewCheckpoint(facts.Slot.Confirmed, r.metrics.observeCommit)
-	publisher, err := newPublisher(kafka, &r.cfg, checkpoint, r.status, r.metrics)
+	var publisher *Publisher
+	if err == nil {
+		publisher, err = newPublisher(kafka, &r.cfg, checkpoint, r.status, r.metrics)
+	}
 	if !connected() {
 		return nil
 	}
@@ -253,8 +263,18 @@ func (r *Relay) session(ctx context.Context) error {
 		return from(componentPostgres, err)
 	}
 	defer source.close()
-	if err := r.identify(ctx, source); err != nil {
+	now, err := r.judge(ctx, source, facts)
+	if err != nil {
 		return from(componentPostgres, err)
+	}
+	if r.memory != nil && r.memory.Timeline != now.Timeline {
+		kafka.known = nil // LSNs above the memory's may mean something else now
+	}
+	if facts.Publication.OID == 0 {
+		if err := r.publish(ctx, conn, facts); err != nil {
+			return from(componentPostgres, err)
+		}
+		now.Publication, now.Relation = facts.Publication.OID, facts.Publication.RelationOID
 	}
 	source.received = r.status.alive
 	encoder, err := newEncoder(&r.cfg, r.log, r.status, r.metrics)
@@ -264,21 +284,20 @@ func (r *Relay) session(ctx context.Context) error {
 	schemas := newSchemas(r.registry, &r.cfg, r.log)
 	defer schemas.close()
 	encoder.schemas, encoder.cluster, encoder.publisher, encoder.checkpoint = schemas, kafka, publisher, checkpoint
-	encoder.skipBefore, encoder.verdicts, encoder.owed = r.flushed, r.verdicts, r.owed
+	encoder.skipBefore, encoder.verdicts, encoder.owed = now.Flushed, r.verdicts, r.owed
 	publisher.owed = r.owed
 	r.status.begin(checkpoint.Flushed)
 	r.metrics.reconnects.Inc()
 
 	p := &pipeline{
-		relay: r, conn: conn, facts: facts, source: source, encoder: encoder, publisher: publisher,
-		checkpoint: checkpoint, chunks: newChunks(), drained: make(chan struct{}), slotMade: facts.Slot.Exists,
+		relay: r, conn: conn, facts: facts, source: source, encoder: encoder, publisher: publisher, checkpoint: checkpoint,
+		keeper: newKeeper(kafka, checkpoint, r.status, r.metrics, now, facts.Slot.Confirmed),
+		chunks: newChunks(), drained: make(chan struct{}), kept: make(chan struct{}), slotReady: make(chan struct{}),
 	}
 	err = p.run(ctx)
 	if p.slotMade { // else the snapshot begins again
-		if r.watched == nil {
-			r.watched = facts
-		}
-		r.flushed = max(r.flushed, checkpoint.Flushed())
+		now.Flushed = max(now.Flushed, checkpoint.Flushed())
+		r.memory = &now
 		r.known = kafka.positions()
 	}
 	return err
@@ -290,9 +309,9 @@ func closeConn(conn *pgx.Conn) {
 	_ = conn.Close(ctx)
 }
 
-// prepare checks the database and makes the publication where it is missing. It returns
-// errStandby where another relay reads the slot.
-func (r *Relay) prepare(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
+// look reads the facts about the database and returns the named halt that they demand by
+// themselves, or errStandby where another relay reads the slot.
+func (r *Relay) look(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
 	facts, err := readCatalog(ctx, conn, &r.cfg)
 	if err != nil {
 		return nil, err
@@ -303,46 +322,50 @@ func (r *Relay) prepare(ctx context.Context, conn *pgx.Conn) (*catalog, error) {
 	if facts.Slot.ActivePID != 0 {
 		return nil, errStandby
 	}
-	if !facts.Slot.Exists && r.anew {
-		// As we asked: begin anew, with the rows that were kept.
-		r.flushed, r.known, r.watched, r.anew = 0, nil, nil, false
-	}
-	if facts.Slot.Exists && r.watched != nil {
-		// A change that was made and unmade while nobody looked has lost rows all the same.
-		if err := r.watched.drift(&facts, &r.cfg); err != nil {
-			return nil, err
-		}
-	}
-	if facts.Slot.Exists && r.flushed > 0 && facts.Slot.Confirmed > r.flushed {
-		return nil, halt(SlotAhead, "somebody moved the slot: drop it, and the relay makes a new one and publishes the kept rows again",
-			"slot %q stands at %s, but the relay confirmed only %s", r.cfg.Postgres.Slot, facts.Slot.Confirmed, r.flushed)
-	}
-	if !facts.Slot.Exists && r.flushed > 0 {
-		return nil, halt(SlotMissing, "it was dropped while the relay ran, and rows may have passed it: restart the relay to make a new one; "+
-			"it publishes the kept rows again", "slot %q is gone", r.cfg.Postgres.Slot)
-	}
-	if facts.Publication.OID == 0 {
-		if err := createPublication(ctx, conn, &r.cfg); err != nil {
-			return nil, err
-		}
-		r.log.Info("publication created", "publication", r.cfg.Postgres.Publication)
-		if facts.Publication, err = readPublication(ctx, conn, r.cfg.Postgres.Publication, facts.TableOID); err != nil {
-			return nil, err
-		}
-	}
 	return &facts, nil
 }
 
-// identify compares the cluster with the one of the session before.
-func (r *Relay) identify(ctx context.Context, source *Source) error {
-	is, err := pglogrepl.IdentifySystem(ctx, source.conn)
+// recall takes what was read from Kafka, and reports whether another relay has written it
+// since this one last read the slot.
+func (r *Relay) recall(m *memory) (another bool) {
+	if m == nil || r.memory != nil && !m.after(r.memory) {
+		return false
+	}
+	another = r.memory != nil
+	r.memory = m
+	return another
+}
+
+// judge compares what it reads from with what is remembered, and returns what this session
+// is to remember.
+func (r *Relay) judge(ctx context.Context, source *Source, facts *catalog) (memory, error) {
+	system, err := pglogrepl.IdentifySystem(ctx, source.conn)
 	if err != nil {
-		return fmt.Errorf("identify system: %w", err)
+		return memory{}, fmt.Errorf("identify system: %w", err)
 	}
-	if r.system != "" && (r.system != is.SystemID || r.timeline != is.Timeline) {
-		return halt(SystemChanged, "if this server is the right one, restart the relay",
-			"the server is system %s timeline %d, but it was %s timeline %d", is.SystemID, is.Timeline, r.system, r.timeline)
+	now := remember(system, r.cfg.Postgres.Slot, facts)
+	before := r.memory
+	if before == nil {
+		now.Flushed = facts.Slot.Confirmed
+		return now, nil
 	}
-	r.system, r.timeline = is.SystemID, is.Timeline
-	return nil
+	if err := before.check(ctx, source.conn, system, facts, &r.cfg); err != nil {
+		return memory{}, err
+	}
+	if before.Timeline != now.Timeline {
+		r.log.Warn("the server was promoted and has everything that was published", "timeline", now.Timeline, "lsn", before.Flushed.String())
+	}
+	now.Flushed, now.Repair = before.Flushed, before.Repair
+	return now, nil
+}
+
+// publish makes the publication, and puts it into facts.
+func (r *Relay) publish(ctx context.Context, conn *pgx.Conn, facts *catalog) error {
+	if err := createPublication(ctx, conn, &r.cfg); err != nil {
+		return err
+	}
+	r.log.Info("publication created", "publication", r.cfg.Postgres.Publication)
+	var err error
+	facts.Publication, err = readPublication(ctx, conn, r.cfg.Postgres.Publication, facts.TableOID)
+	return err
 }

@@ -37,6 +37,7 @@ const (
 	componentKafka    = "kafka"
 	componentRegistry = "registry"
 	componentEvent    = "event"
+	componentMemory   = "memory"
 )
 
 // Trouble is what keeps a part of the relay from working. With a Code it is a named halt;

@@ -1,0 +1,92 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// keepEvery is how often progress is written down, and with it confirmed.
+	keepEvery = 200 * time.Millisecond
+	// keepAgain is how often it is written without progress: a relay that lost the slot may have
+	// written after us, and brokers forget a group that is silent for days.
+	keepAgain = 10 * time.Second
+	// keepTimeout bounds the last time, at a stop.
+	keepTimeout = 2 * time.Second
+)
+
+// A keeper writes the memory of one session to Kafka. Only what it has written is confirmed
+// to Postgres.
+type keeper struct {
+	cluster    *cluster
+	checkpoint *Checkpoint
+	status     *Status
+	metrics    *metrics
+
+	memory   memory // what was written last, or is to be at first
+	written  time.Time
+	failures int
+	flushed  atomic.Uint64 // what may be confirmed
+}
+
+// newKeeper returns a keeper that begins by writing begin. confirmed is where the slot stands.
+func newKeeper(c *cluster, cp *Checkpoint, status *Status, m *metrics, begin memory, confirmed LSN) *keeper {
+	k := &keeper{cluster: c, checkpoint: cp, status: status, metrics: m, memory: begin}
+	k.flushed.Store(uint64(confirmed))
+	return k
+}
+
+// confirmable returns the LSN that may be confirmed. It may be called from any goroutine.
+func (k *keeper) confirmable() LSN { return LSN(k.flushed.Load()) }
+
+// run writes until ctx ends. A failure is told and tried again: the slot waits.
+func (k *keeper) run(ctx context.Context) {
+	for wait := time.Duration(0); sleep(ctx, wait) == nil; {
+		wait = keepEvery
+		if err := k.keep(); err != nil && ctx.Err() == nil {
+			wait = backoff(k.failures, keepEvery, retryLimit)
+			if asHalt(err) != nil {
+				wait = refusedRetry
+			}
+			k.failures++
+			k.metrics.failed(componentMemory)
+			if k.failures > 2 || asHalt(err) != nil { // a coordinator that moves is no trouble yet
+				k.status.trouble(componentMemory, fmt.Errorf("write down the place in Kafka: %w", err))
+			}
+			continue
+		}
+		if k.failures > 0 {
+			k.failures = 0
+			k.status.clear(componentMemory)
+		}
+	}
+}
+
+// keep writes what is flushed, if that is more than before or it is time to repeat it. Only
+// one goroutine may call it at a time.
+func (k *keeper) keep() error {
+	flushed := k.checkpoint.Flushed()
+	if flushed <= k.memory.Flushed && time.Since(k.written) < keepAgain {
+		return nil
+	}
+	next := k.memory
+	next.Flushed = max(next.Flushed, flushed)
+	if err := k.cluster.keep(next.String()); err != nil && !errors.Is(err, errNoPlace) {
+		return err
+	}
+	k.memory, k.written = next, time.Now()
+	k.flushed.Store(uint64(next.Flushed))
+	return nil
+}
+
+// last writes for the last time, when run has ended and the publisher too.
+func (k *keeper) last() error {
+	defer time.AfterFunc(keepTimeout, k.cluster.cut).Stop()
+	if err := k.keep(); err != nil {
+		return fmt.Errorf("write down the place in Kafka: %w", err)
+	}
+	return nil
+}
