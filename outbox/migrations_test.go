@@ -129,8 +129,12 @@ func TestCreatePartitions_LetsWritersGoOnAndGivesUpOnLocks(t *testing.T) {
 	if _, err := writer.Exec(t.Context(), "SELECT count(*) FROM outbox"); err != nil {
 		t.Fatal(err)
 	}
+	started := time.Now()
 	if got := outcomes(t, pool, 10); got[9] != "locked" || got[10] != "" {
 		t.Errorf("beside a reader of the default partition: %v, want day 9 locked and no further try", got)
+	}
+	if took := time.Since(started); took > time.Second {
+		t.Errorf("it took %v: it waited in front of writers", took)
 	}
 	if err := outbox.Insert(t.Context(), writer, jsonEvent("o-2")); err != nil {
 		t.Errorf("the writer failed: %v", err)

@@ -18,6 +18,8 @@ END $$;
 GRANT USAGE ON SCHEMA public TO postrider_name;
 GRANT SELECT ON public.outbox, public.outbox_schema TO postrider_name;
 GRANT EXECUTE ON FUNCTION public.outbox_create_partitions(int, boolean) TO postrider_name;
+GRANT EXECUTE ON FUNCTION public.outbox_drop_partitions(interval, uuid[], xid8, int) TO postrider_name;
+GRANT EXECUTE ON FUNCTION public.outbox_trim_default(interval, uuid[], xid8, int) TO postrider_name;
 
 -- Services that do not own the table need:
 --   GRANT INSERT, SELECT ON public.outbox, public.outbox_schema TO …;
