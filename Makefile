@@ -57,6 +57,10 @@ bench: ## Measure on a real Postgres and a real Kafka (BENCH=Drain BENCH_EVENTS=
 BENCH     := .
 BENCHTIME := 1x
 
+.PHONY: torture
+torture: ## Prove the guarantees while faults happen (ARGS='--duration 10m', '--matrix', '--help')
+	@go run ./internal/torture/cmd/torture $(ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built; fetched servers and tools stay in .cache
 	rm -rf bin dist

@@ -1,0 +1,162 @@
+// Command torture runs the harness of package torture; see `make torture`.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/postrider/postrider/internal/torture"
+)
+
+// errBroken ends the program with status 1: an invariant does not stand.
+var errBroken = errors.New("an invariant is broken")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := newCommand().ExecuteContext(ctx)
+	if err == nil {
+		return
+	}
+	if errors.Is(err, errBroken) {
+		os.Exit(1)
+	}
+	fmt.Fprintln(os.Stderr, "torture:", err)
+	os.Exit(2)
+}
+
+func newCommand() *cobra.Command {
+	var (
+		cfg     torture.Config
+		asJSON  bool
+		verbose bool
+		list    bool
+	)
+	cmd := &cobra.Command{
+		Use:   "torture",
+		Short: "Prove the relay's guarantees on real servers",
+		Long: `Writes events to a Postgres while faults happen, reads what the relay publishes, and
+says of each invariant whether it stood. Without --postgres-url and --kafka it starts servers
+of its own, and can then crash those too. Ctrl-C ends the faults; what has happened by then
+is checked.
+
+Exits 1 when an invariant is broken, 2 when nothing could be proved.`,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if list {
+				printFaults(cmd)
+				return nil
+			}
+			cfg.Logger = slog.New(slog.DiscardHandler)
+			if verbose {
+				cfg.Logger = slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{TimeFormat: time.TimeOnly}))
+			}
+			screen := &screen{out: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+			cfg.Progress = screen.show
+			if cfg.Seed == 0 {
+				cfg.Seed = uint64(time.Now().UnixNano()) % 1_000_000
+			}
+			fmt.Fprintf(os.Stderr, "seed %d\n", cfg.Seed)
+			report, err := torture.Run(cmd.Context(), cfg)
+			screen.clear()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				encoder := json.NewEncoder(cmd.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				if err := encoder.Encode(report); err != nil {
+					return err
+				}
+			} else {
+				report.Print(cmd.OutOrStdout())
+				fmt.Fprintf(cmd.OutOrStdout(), "repeat with: make torture ARGS='%s'\n", repeat(report.Seed))
+			}
+			if !report.OK() {
+				return errBroken
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.PostgresURL, "postgres-url", "", "a Postgres of your own, wal_level=logical, a role that may create databases and replicate")
+	f.StringSliceVar(&cfg.Brokers, "kafka", nil, "a Kafka of your own: host:port, more by commas")
+	f.IntVar(&cfg.Nodes, "nodes", 3, "nodes of the Kafka that is started")
+	f.DurationVar(&cfg.Duration, "duration", time.Minute, "for how long faults are injected")
+	f.Uint64Var(&cfg.Seed, "seed", 0, "draw the same faults as a run that printed this seed")
+	f.StringSliceVar(&cfg.Faults, "faults", nil, "draw from these faults only (--list shows all)")
+	f.StringSliceVar(&cfg.Script, "script", nil, "inject these faults in this order, and end")
+	f.IntVar(&cfg.Relays, "relays", 1, "relays that share the slot")
+	f.StringVar(&cfg.Binary, "relay", "", "the relay to run; default: built from this checkout with failpoints")
+	f.StringVar(&cfg.Bug, "bug", "", "give the relay a known bug, to see that it is found")
+	f.IntVar(&cfg.Writers, "writers", 4, "connections that write")
+	f.IntVar(&cfg.Rate, "rate", 200, "transactions a second")
+	f.IntVar(&cfg.Keys, "keys", 64, "keys of the events")
+	f.IntVar(&cfg.Large, "large", 2000, "events of an occasional large transaction")
+	f.DurationVar(&cfg.Patience, "patience", time.Minute, "how long a recovery may take")
+	f.StringVar(&cfg.Dir, "dir", "", "where the relays' logs go")
+	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
+	f.BoolVarP(&verbose, "verbose", "v", false, "log each fault")
+	f.BoolVar(&list, "list", false, "list the faults and end")
+	return cmd
+}
+
+func printFaults(cmd *cobra.Command) {
+	for _, f := range torture.Faults {
+		fmt.Fprintf(cmd.OutOrStdout(), "%2d  %-24s %s\n", f.Row, f.Name, f.What)
+	}
+}
+
+// repeat returns the arguments of this run, with the seed.
+func repeat(seed uint64) string {
+	args := []string{fmt.Sprintf("--seed %d", seed)}
+	for i := 1; i < len(os.Args); i++ {
+		if name, _, _ := strings.Cut(os.Args[i], "="); name == "--seed" {
+			if name == os.Args[i] {
+				i++
+			}
+			continue
+		}
+		args = append(args, os.Args[i])
+	}
+	return strings.Join(args, " ")
+}
+
+// screen shows the progress in one line of a terminal, or now and then in a line of a log.
+type screen struct {
+	out      *os.File
+	terminal bool
+	shown    int
+}
+
+func (s *screen) show(p torture.Progress) {
+	line := fmt.Sprintf("%s left  %d committed  %d delivered  %d faults  %s",
+		p.Left.Round(time.Second), p.Committed, p.Delivered, p.Faults, p.Doing)
+	s.shown++
+	switch {
+	case s.terminal:
+		fmt.Fprintf(s.out, "\r%s\x1b[K", line)
+	case s.shown%10 == 1:
+		fmt.Fprintln(s.out, line)
+	}
+}
+
+func (s *screen) clear() {
+	if s.terminal {
+		fmt.Fprint(s.out, "\r\x1b[K")
+	}
+}
