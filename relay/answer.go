@@ -196,7 +196,7 @@ func (p *Publisher) refused(part *partition, err sarama.KError) error {
 	}
 	r := part.batched[0].record()
 	h := halt(code, hint, "record of %d bytes for topic %q, key %q, at %s: %w", len(r.Value), part.topic, r.Key, meta.position, err)
-	h.final = meta.dead != ""
+	h.final, h.at = meta.dead != "", meta.position
 	return &refusal{string(meta.id), h}
 }
 

@@ -29,7 +29,10 @@ type Config struct {
 	// OnPoison says what happens to an event that cannot be published: its payload is
 	// refused by its schema, its schema is missing or incompatible, or the record is too
 	// large. "halt" stands still at the event until it can be published; "dead-letter"
-	// publishes the row's bytes to the dead-letter topic and goes on. Defaults to "halt".
+	// publishes the row's bytes to the dead-letter topic and goes on; "halt-key" does that and
+	// sends every later event of the same topic and key after it, until `postrider replay`
+	// releases the key and all of them are published in order. For that the relay reads the
+	// dead-letter topic, which must keep its records for ever. Defaults to "halt".
 	OnPoison string `yaml:"on_poison"`
 
 	// ShutdownTimeout bounds the drain after SIGTERM. Defaults to 8s, which with the
@@ -179,6 +182,7 @@ const (
 
 	onPoisonHalt       = "halt"
 	onPoisonDeadLetter = "dead-letter"
+	onPoisonHaltKey    = "halt-key"
 	snapshotInitial    = "initial"
 	snapshotNever      = "never"
 	headersCloudEvents = "cloudevents"
@@ -346,7 +350,7 @@ func (c Config) Validate() error {
 	if c.Registry.LatestTTL < 0 {
 		p.add("registry.latest_ttl", "%v is negative", c.Registry.LatestTTL)
 	}
-	p.oneOf("on_poison", c.OnPoison, onPoisonHalt, onPoisonDeadLetter)
+	p.oneOf("on_poison", c.OnPoison, onPoisonHalt, onPoisonDeadLetter, onPoisonHaltKey)
 	if c.ShutdownTimeout < 0 {
 		p.add("shutdown_timeout", "%v is negative", c.ShutdownTimeout)
 	}

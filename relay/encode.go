@@ -53,6 +53,10 @@ type Encoder struct {
 	verdicts map[string]*HaltError
 	owed     *deadLetters
 
+	parked    *parkedKeys // nil unless on_poison is halt-key
+	system    string      // identifier of the Postgres cluster
+	replaying *Position   // where the event that is released now stood first; nil for a live one
+
 	block     *block
 	standing  bool // at an event, as far as the status knows; a session before this one may have said so
 	open      bool // inside a transaction
@@ -107,6 +111,14 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 	for c := range ch.filled {
 		e.now = postgresTime(c.serverTime)
 		e.metrics.received.Add(float64(len(c.buf)))
+		if e.parked != nil && !e.parked.known {
+			if err := e.recallParked(ctx, stop); err != nil {
+				if errors.Is(err, errStopped) {
+					return nil
+				}
+				return err
+			}
+		}
 		for rest := c.buf; len(rest) > 0; {
 			var tag byte
 			var msg []byte
@@ -182,6 +194,9 @@ func (e *Encoder) message(ctx, stop context.Context, msg []byte) error {
 			e.router.onSkip(rel, c.Kind)
 		}
 	case ChangeMessage:
+		if e.asksForReplay(c) {
+			return e.replay(ctx, stop, c)
+		}
 		e.router.onSkip(nil, c.Kind)
 	case ChangeInsert, ChangeUpdate, ChangeDelete:
 		if !e.open {
@@ -214,30 +229,56 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 		return nil
 	}
 	for {
-		err := routed
-		if err == nil {
-			err = e.record(ctx, &e.event, position)
-		}
+		err := e.attempt(ctx, &e.event, position, routed)
 		if err == nil {
 			break
-		}
-		h := asHalt(err)
-		if h != nil && h.onEvent() && e.cfg.OnPoison == onPoisonDeadLetter {
-			if err = e.deadLetter(&e.event, position, string(h.Code), h.Err); err == nil {
-				e.log.Warn("event goes to the dead-letter topic", "id", string(e.event.ID), "lsn", position.String(), "code", h.Code, "error", h.Err)
-				break
-			}
 		}
 		if err := e.stand(ctx, stop, position, err); err != nil {
 			return err
 		}
-		e.standing = true
 	}
+	e.goesOn()
+	e.position.Index++
+	return nil
+}
+
+// goesOn ends the trouble of an event that it stood at.
+func (e *Encoder) goesOn() {
 	if e.standing {
 		e.standing = false
 		e.status.clear(componentEvent)
 	}
-	e.position.Index++
+}
+
+// attempt makes a record of ev, for its topic or for where on_poison sends it.
+func (e *Encoder) attempt(ctx context.Context, ev *Event, position Position, routed error) error {
+	if e.parked.any() {
+		if k := e.behind(ev, position); k != nil {
+			return e.parkBehind(ev, position, k)
+		}
+	}
+	err := routed
+	if err == nil {
+		err = e.record(ctx, ev, position)
+	}
+	if err == nil || e.cfg.OnPoison == onPoisonHalt {
+		return err
+	}
+	h := asHalt(err)
+	if h == nil || !h.onEvent() {
+		return err
+	}
+	if e.parked != nil {
+		topic, unknown := e.topicName(ev)
+		if unknown != nil {
+			topic = nil
+		}
+		return e.park(ev, position, string(topic), string(h.Code), h.Err)
+	}
+	if err := e.deadLetter(ev, position, letter{code: string(h.Code), cause: h.Err}); err != nil {
+		return err
+	}
+	e.log.Warn("event goes to the dead-letter topic", "id", string(ev.ID), "lsn", position.String(), "code", h.Code, "error", h.Err)
 	return nil
 }
 
@@ -261,6 +302,7 @@ func (e *Encoder) stand(ctx, stop context.Context, position Position, err error)
 	if asHalt(err) == nil && errors.As(err, &c) {
 		at += " waits for " + c.component
 	}
+	e.standing = true
 	e.status.trouble(componentEvent, fmt.Errorf("%s: %w", at, err))
 	t := time.NewTimer(wait)
 	defer t.Stop()
@@ -276,18 +318,20 @@ func (e *Encoder) stand(ctx, stop context.Context, position Position, err error)
 
 // record encodes e into the block. On error the block is as it was.
 func (e *Encoder) record(ctx context.Context, ev *Event, position Position) error {
-	if h := e.verdicts[string(ev.ID)]; h != nil {
+	if h := e.verdicts[string(ev.ID)]; h != nil && (e.replaying == nil || h.at.LSN == position.LSN) {
 		return h
 	}
 	if !ev.ExpiresAt.IsZero() && e.now.After(ev.ExpiresAt) {
-		return e.deadLetter(ev, position, reasonExpired, fmt.Errorf("expired at %s", ev.ExpiresAt.UTC().Format(time.RFC3339Nano)))
+		return e.deadLetter(ev, position, letter{
+			code: reasonExpired, cause: fmt.Errorf("expired at %s", ev.ExpiresAt.UTC().Format(time.RFC3339Nano)),
+		})
 	}
 	t, err := e.topicOf(ev)
 	if err != nil {
 		return err
 	}
 	part := e.cluster.partitionFor(t, ev.AggregateID)
-	if t.tail.has(ev.ID, position.LSN) || !part.known.Less(position) && !e.owed.has(ev.ID) {
+	if t.tail.has(ev.ID, position.LSN) || !part.known.Less(position) && !e.owed.has(ev.ID) && e.replaying == nil {
 		e.metrics.skip()
 		return nil
 	}
@@ -310,6 +354,9 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 		return err
 	}
 	e.positionHeader(b, position)
+	if e.replaying != nil {
+		b.header(replayedName, e.replaying.append(nil))
+	}
 	e.checkpoint.Add(e.ticket)
 	b.add(m, key, value, recordMeta{partition: part, ticket: e.ticket, position: position, id: id})
 	failpoint(pointEncoded)
@@ -318,6 +365,16 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 
 // topicOf returns the topic of ev.
 func (e *Encoder) topicOf(ev *Event) (*topic, error) {
+	name, err := e.topicName(ev)
+	if err != nil {
+		return nil, err
+	}
+	t, err := e.cluster.topic(name)
+	return t, from(componentKafka, err)
+}
+
+// topicName returns the name of ev's topic. It holds until the next call.
+func (e *Encoder) topicName(ev *Event) ([]byte, error) {
 	name := ev.Topic
 	if len(name) == 0 {
 		var err error
@@ -326,14 +383,10 @@ func (e *Encoder) topicOf(ev *Event) (*topic, error) {
 		}
 		name = e.name
 	}
-	if t := e.cluster.topics[string(name)]; t != nil {
-		return t, nil
-	}
-	if !validTopic(name) {
+	if e.cluster.topics[string(name)] == nil && !validTopic(name) {
 		return nil, poison("event %s: %q is not a topic name", ev.ID, name)
 	}
-	t, err := e.cluster.topic(name)
-	return t, from(componentKafka, err)
+	return name, nil
 }
 
 // value appends the record's value to the block: the framing and the Avro bytes, or nil for

@@ -42,7 +42,8 @@ type HaltError struct {
 	// Hint says what to do.
 	Hint string
 
-	final bool // on_poison cannot help: the dead letter itself was refused
+	final bool     // on_poison cannot help: the dead letter itself was refused
+	at    Position // of the record that the brokers refused
 }
 
 func (e *HaltError) Error() string {

@@ -45,5 +45,6 @@ func (r *Relay) Status() StatusReport {
 	report.Expired = r.metrics.expiredTotal.Load()
 	report.Skipped = r.metrics.skippedTotal.Load()
 	report.InFlight = r.metrics.inFlightNow.Load()
+	report.Parked = r.parked.report()
 	return report
 }

@@ -25,6 +25,8 @@ type metrics struct {
 	halted       *prometheus.GaugeVec
 	received     prometheus.Counter
 	reconnects   prometheus.Counter
+	parkedKeys   prometheus.Gauge
+	parkedEvents prometheus.Gauge
 
 	byTopic map[string]prometheus.Counter // the publisher's
 
@@ -68,11 +70,13 @@ func newMetrics(reg prometheus.Registerer, name string) *metrics {
 		halted:       gauges("postrider_halted", "1 for the named halt that the relay stands in.", "code"),
 		received:     counter("postrider_received_bytes_total", "Bytes of the replication stream."),
 		reconnects:   counter("postrider_sessions_total", "Times the relay connected to all its servers."),
+		parkedKeys:   gauge("postrider_parked_keys", "Keys whose events wait in the dead-letter topic (on_poison: halt-key)."),
+		parkedEvents: gauge("postrider_parked_events", "Events that wait there until their key is released."),
 		byTopic:      make(map[string]prometheus.Counter),
 	}
 	if reg != nil {
 		reg.MustRegister(m.commitToAck, m.lagBytes, m.lagSeconds, m.retained, m.safe, m.toLoss, m.inFlight, m.events, m.errors,
-			m.skipped, m.deadLettered, m.ignored, m.phase, m.halted, m.received, m.reconnects)
+			m.skipped, m.deadLettered, m.ignored, m.phase, m.halted, m.received, m.reconnects, m.parkedKeys, m.parkedEvents)
 	}
 	m.unknownLag()
 	for _, p := range []Phase{PhaseStarting, PhaseStandby, PhaseSnapshot, PhaseStreaming, PhaseStopping} {
@@ -112,12 +116,20 @@ func (m *metrics) skip() {
 }
 
 func (m *metrics) deadLetter(reason string) {
+	if reason == reasonReleased {
+		return // it is no event
+	}
 	m.deadLettered.WithLabelValues(reason).Inc()
 	if reason == reasonExpired {
 		m.expiredTotal.Add(1)
 	} else {
 		m.deadTotal.Add(1)
 	}
+}
+
+func (m *metrics) setParked(keys, events int) {
+	m.parkedKeys.Set(float64(keys))
+	m.parkedEvents.Set(float64(events))
 }
 
 func (m *metrics) setPhase(now Phase) {

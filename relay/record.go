@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -16,6 +17,7 @@ var (
 	ceTime    = []byte("ce_time")
 
 	positionName = []byte(headerPosition)
+	replayedName = []byte(headerReplayed)
 
 	contentJSON = &recordHeader{Key: []byte("content-type"), Value: []byte("application/json")}
 )
@@ -24,6 +26,7 @@ var (
 var reserved = map[string]bool{
 	"ce_specversion": true, "ce_id": true, "ce_type": true, "ce_source": true, "ce_subject": true, "ce_time": true,
 	"content-type": true, headerPosition: true,
+	headerParked: true, headerReleased: true, headerReplayed: true, headerSystem: true, headerErrorCode: true, headerError: true,
 }
 
 // cloudEvent adds the headers of CloudEvents' Kafka binding in binary mode, but for the
@@ -45,7 +48,7 @@ func (e *Encoder) rowHeaders(b *block, ev *Event) error {
 		if string(h.Name) == headerSchemaVersion {
 			continue // meant for us
 		}
-		if reserved[string(h.Name)] && (e.cfg.Outbox.Headers == headersCloudEvents || string(h.Name) == headerPosition) {
+		if reserved[string(h.Name)] && (e.cfg.Outbox.Headers == headersCloudEvents || strings.HasPrefix(string(h.Name), "postrider-")) {
 			return poison("event %s: header %q is the relay's own", ev.ID, h.Name)
 		}
 		b.header(b.copy(h.Name), b.copy(h.Value))
@@ -74,16 +77,26 @@ func appendTime(dst, created []byte, commit time.Time) []byte {
 
 const reasonExpired = "EXPIRED"
 
+// letter says why an event goes to the dead-letter topic.
+type letter struct {
+	code  string
+	cause error
+	parks bool   // its key, for this topic
+	topic string // empty where it cannot be told
+}
+
 // deadLetter adds a record for the dead-letter topic: the row's payload as it stands in the
 // table, with why it is there and where it should have gone. It is never skipped as known:
 // what becomes a dead letter can differ from one session to the next, by the time of expiry
 // and by the brokers' verdicts, so positions in that topic do not tell what is in it.
-func (e *Encoder) deadLetter(ev *Event, position Position, code string, cause error) error {
+func (e *Encoder) deadLetter(ev *Event, position Position, why letter) error {
 	t, err := e.cluster.topic([]byte(e.cfg.Kafka.DeadLetterTopic))
 	if err != nil {
 		return fmt.Errorf("dead letter: %w", err)
 	}
-	if t.tail.has(ev.ID, position.LSN) {
+	// What is parked is known exactly, and an event that expires while it waits has a dead
+	// letter of the same id there already.
+	if !why.parks && e.replaying == nil && t.tail.has(ev.ID, position.LSN) {
 		e.owed.settle(ev.ID)
 		e.metrics.skip()
 		return nil
@@ -111,16 +124,20 @@ func (e *Encoder) deadLetter(ev *Event, position Position, code string, cause er
 			b.header(b.copy(h.Name), b.copy(h.Value))
 		}
 	}
-	b.header([]byte("postrider-error-code"), []byte(code))
-	b.header([]byte("postrider-error"), []byte(cause.Error()))
+	b.header([]byte(headerErrorCode), []byte(why.code))
+	b.header([]byte(headerError), []byte(why.cause.Error()))
 	b.header([]byte("postrider-aggregate-type"), b.copy(ev.AggregateType))
 	b.header([]byte("postrider-topic"), e.intendedTopic(ev))
 	b.header([]byte("postrider-xid"), strconv.AppendUint(nil, uint64(e.xid), 10))
 	b.header([]byte("postrider-lsn"), []byte(position.LSN.String()))
+	if why.parks {
+		b.header([]byte(headerParked), []byte(why.topic))
+		b.header([]byte(headerSystem), []byte(e.system))
+	}
 	e.positionHeader(b, position)
 	e.owed.add(id)
 	e.checkpoint.Add(e.ticket)
-	b.add(m, key, value, recordMeta{partition: e.cluster.partitionFor(t, key), ticket: e.ticket, position: position, id: id, dead: code})
+	b.add(m, key, value, recordMeta{partition: e.cluster.partitionFor(t, key), ticket: e.ticket, position: position, id: id, dead: why.code})
 	return nil
 }
 

@@ -53,6 +53,7 @@ type Relay struct {
 	known    map[string][]Position // what is in Kafka above that, by topic and partition
 	verdicts map[string]*HaltError // records that the brokers refused, by event id
 	owed     *deadLetters          // dead letters that are not acknowledged
+	parked   *parkedKeys           // nil unless on_poison is halt-key
 }
 
 // New returns a relay for cfg, which it validates. It connects to nothing.
@@ -78,6 +79,9 @@ func New(cfg Config, opts Options) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, log: log, registry: opts.Registry, gatherer: gatherer, metrics: m,
 		status: newStatus(log, m), verdicts: make(map[string]*HaltError), owed: new(deadLetters), serving: make(chan struct{}),
+	}
+	if cfg.OnPoison == onPoisonHaltKey {
+		r.parked = newParkedKeys(m.setParked)
 	}
 	if r.registry == nil {
 		client, err := cfg.Registry.client()
@@ -286,6 +290,10 @@ func (r *Relay) session(ctx context.Context) error {
 	encoder.schemas, encoder.cluster, encoder.publisher, encoder.checkpoint = schemas, kafka, publisher, checkpoint
 	encoder.skipBefore, encoder.verdicts, encoder.owed = now.Flushed, r.verdicts, r.owed
 	publisher.owed = r.owed
+	if kafka.known == nil {
+		r.parked.forget() // for the same reasons
+	}
+	encoder.parked, encoder.system = r.parked, now.System
 	r.status.begin(checkpoint.Flushed)
 	r.metrics.reconnects.Inc()
 
@@ -299,6 +307,9 @@ func (r *Relay) session(ctx context.Context) error {
 		now.Flushed = max(now.Flushed, checkpoint.Flushed())
 		r.memory = &now
 		r.known = kafka.positions()
+		if r.parked.uncertain() {
+			r.known = nil
+		}
 	}
 	return err
 }

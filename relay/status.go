@@ -81,6 +81,8 @@ type StatusReport struct {
 	InFlight      int64     `json:"in_flight"`
 	Sessions      uint64    `json:"sessions"`
 	ServerVersion int       `json:"server_version,omitempty"`
+	// Parked is null unless on_poison is halt-key.
+	Parked *ParkedReport `json:"parked,omitempty"`
 }
 
 // Status is what the relay knows about itself, for people, probes and metrics. It may be

@@ -1,0 +1,256 @@
+package relay
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A key that is parked is released by a logical message that `postrider replay` writes into
+// the database (PostgreSQL manual, pg_logical_emit_message). So a release has its place in
+// the stream: every event of the key before it was parked, every one after it follows the
+// released ones. It holds the slot like an event does, and a relay that dies under it meets
+// it again.
+
+const (
+	replayPrefix = "postrider/" // and the relay's name
+	// replayRows is how many rows are fetched at a time.
+	replayRows = 64
+)
+
+// replayRequest is what the message says: {"replay": {"topic": "orders", "key": "42"}}.
+type replayRequest struct {
+	// ID is quoted by the answers.
+	ID string `json:"id,omitempty"`
+	// Key is the key to release; nil with All for every key.
+	Key *string `json:"key,omitempty"`
+	All bool    `json:"all,omitempty"`
+	// Topic restricts it to one topic; empty is the one that cannot be told, nil any.
+	Topic *string `json:"topic,omitempty"`
+}
+
+// replayMessage is the content of a logical message for a relay.
+type replayMessage struct {
+	Replay *replayRequest `json:"replay"`
+}
+
+// maxReplayID bounds the part of a message that comes back in headers.
+const maxReplayID = 64
+
+// readReplayRequest reads a message's content.
+func readReplayRequest(content []byte) (*replayRequest, error) {
+	var m replayMessage
+	if err := json.Unmarshal(content, &m); err != nil {
+		return nil, err
+	}
+	r := m.Replay
+	switch {
+	case r == nil:
+		return nil, errors.New(`it has no "replay"`)
+	case (r.Key == nil) != r.All:
+		return nil, errors.New(`it must have either "key" or "all": true`)
+	case len(r.ID) > maxReplayID || slices.ContainsFunc([]byte(r.ID), func(c byte) bool { return c <= ' ' || c >= 0x7F }):
+		return nil, fmt.Errorf("its id is not of at most %d visible characters", maxReplayID)
+	}
+	return r, nil
+}
+
+// names reports whether the request concerns a key of a topic.
+func (r *replayRequest) names(topic, key string) bool {
+	return (r.Key == nil || *r.Key == key) && (r.Topic == nil || *r.Topic == topic)
+}
+
+// asksForReplay reports whether a message is for this relay.
+func (e *Encoder) asksForReplay(c *Change) bool {
+	return e.parked != nil && len(c.Prefix) == len(replayPrefix)+len(e.cfg.Name) && string(c.Prefix) == replayPrefix+e.cfg.Name
+}
+
+// replay carries out a request. What is malformed is said and passed over: it holds nobody
+// up.
+func (e *Encoder) replay(ctx, stop context.Context, c *Change) error {
+	request, err := readReplayRequest(c.Content)
+	if err == nil && (!c.Transactional || !e.open) {
+		err = errors.New("it is not transactional")
+	}
+	if err != nil {
+		e.metrics.failed("replay")
+		e.log.Warn("a request to replay is passed over", "lsn", c.LSN.String(), "error", err)
+		return nil
+	}
+	if e.position.LSN < e.skipBefore {
+		return nil // carried out, as far as Kafka knows
+	}
+	e.parked.stale = true
+	r := &release{Encoder: e, request: request, at: e.position}
+	defer r.rows.close()
+	r.parts = e.parked.before(request, e.system, e.position)
+	if len(r.parts) == 0 {
+		none := parkedPart{system: e.system}
+		if request.Key != nil {
+			none.key = *request.Key
+		}
+		if request.Topic != nil {
+			none.topic = *request.Topic
+		}
+		r.parts = append(r.parts, none)
+	}
+	for i := range r.parts {
+		if err := r.part(ctx, stop, i); err != nil {
+			return err
+		}
+	}
+	e.position = r.at
+	return nil
+}
+
+// release is a request under way.
+type release struct {
+	*Encoder
+	request *replayRequest
+	parts   []parkedPart
+	at      Position // of the next record
+	rows    outboxRows
+}
+
+// part releases what it can of one part, in order, and answers.
+func (r *release) part(ctx, stop context.Context, i int) error {
+	p := &r.parts[i]
+	answer := parkedRecord{
+		releases: true, topic: p.topic, key: p.key, system: p.system,
+		request: r.request.ID, answer: i + 1, answers: len(r.parts),
+	}
+	end := r.at
+	end.Index += uint32(len(p.events)) // whatever becomes of them, so that what follows keeps its position
+	refused, err := r.events(ctx, stop, p, &answer)
+	if err != nil {
+		return err
+	}
+	answer.at = end
+	answer.staying = len(p.events) - answer.released
+	if refused != nil {
+		answer.code, answer.reason = string(refused.Code), refused.Err.Error()
+	}
+	if err := r.insist(ctx, stop, end, func() error { return r.answer(&answer) }); err != nil {
+		return err
+	}
+	r.parked.release(&answer)
+	r.at = end
+	r.at.Index++
+	r.say(p, &answer)
+	return nil
+}
+
+func (r *release) say(p *parkedPart, answer *parkedRecord) {
+	attrs := []any{"topic", p.topic, "key", p.key, "events", answer.released, "lsn", answer.at.String()}
+	switch {
+	case answer.code != "":
+		r.log.Warn("key stays parked", append(attrs, "parked_events", answer.staying, "code", answer.code, "error", answer.reason)...)
+	case len(p.events) == 0:
+		r.log.Warn("a request to replay names nothing that is parked", attrs...)
+	default:
+		r.log.Info("key is released", attrs...)
+	}
+}
+
+// events publishes the events of p in their order, up to the first that still cannot be.
+func (r *release) events(ctx, stop context.Context, p *parkedPart, answer *parkedRecord) (refused *HaltError, err error) {
+	if p.topic == "" {
+		if h := r.blocked(p.key, ""); h != nil {
+			return h, nil
+		}
+	}
+	defer func() { r.replaying = nil }()
+	for i := 0; i < len(p.events); {
+		if stop.Err() != nil {
+			return nil, errStopped
+		}
+		at := Position{r.at.LSN, r.at.Index + uint32(i)}
+		original := p.events[i].at
+		r.replaying = &original
+		err := r.rows.next(ctx, r.cfg, r.idsFrom(p, i), &r.event)
+		if err == nil {
+			err = r.attemptRelease(ctx, p, at)
+		}
+		switch h := asHalt(err); {
+		case err == nil:
+			answer.through = original
+			answer.released++
+			i++
+		case h != nil && h.onEvent():
+			return h, nil
+		default:
+			r.rows.close()
+			if err := r.stand(ctx, stop, at, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		r.goesOn()
+		if len(r.block.bytes) >= chunkSize {
+			if err := r.flush(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// attemptRelease makes a record of the event in r.event, which belongs to p.
+func (r *release) attemptRelease(ctx context.Context, p *parkedPart, at Position) error {
+	if topic, err := r.topicName(&r.event); err == nil && string(topic) != p.topic {
+		// The row was mended, or the event is one of a key whose topic could not be told.
+		if h := r.blocked(string(r.event.AggregateID), string(topic)); h != nil {
+			return h
+		}
+	}
+	return r.record(ctx, &r.event, at)
+}
+
+// blocked returns why no event of this key and topic may be released before others; any
+// topic but the unknown one stands for all. Positions in the future of the stream do not
+// count.
+func (r *release) blocked(key, topic string) *HaltError {
+	asked := &replayRequest{Key: &key}
+	if topic != "" {
+		asked.Topic = &topic
+	}
+	for _, p := range r.parked.before(asked, r.system, r.at) {
+		if p.topic != "" {
+			return halt(PoisonEvent, "release that first", "the key is parked for topic %q too, and from before", p.topic)
+		}
+	}
+	return nil
+}
+
+// idsFrom returns the ids of the next events, as many as are fetched at a time.
+func (r *release) idsFrom(p *parkedPart, i int) func() []string {
+	return func() []string {
+		r.parked.mu.Lock()
+		defer r.parked.mu.Unlock()
+		var ids []string
+		for _, e := range p.events[i:min(i+replayRows, len(p.events))] {
+			id := r.parked.id(p.system, e)
+			if slices.Contains(ids, id) {
+				break // a row that was read twice, of which each is released
+			}
+			ids = append(ids, id)
+		}
+		return ids
+	}
+}
+
+// insist calls do until it succeeds, standing in between.
+func (r *release) insist(ctx, stop context.Context, at Position, do func() error) error {
+	for {
+		err := do()
+		if err == nil {
+			r.goesOn()
+			return nil
+		}
+		if err := r.stand(ctx, stop, at, err); err != nil {
+			return err
+		}
+	}
+}

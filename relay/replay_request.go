@@ -1,0 +1,151 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+)
+
+// ReplayRequest says which parked keys are to be released.
+type ReplayRequest struct {
+	// Key is the key to release. Nil, together with All, stands for every key.
+	Key *string
+	All bool
+	// Topic restricts the request to one topic. Nil is any.
+	Topic *string
+}
+
+// ReplayOutcome is what became of one parked key.
+type ReplayOutcome struct {
+	Topic    string   `json:"topic"`
+	Key      string   `json:"key"`
+	Released int      `json:"released"`         // events that were published
+	Parked   int      `json:"parked"`           // events that stay
+	Code     HaltCode `json:"code,omitempty"`   // why they stay: the first of them
+	Reason   string   `json:"reason,omitempty"` // in words
+}
+
+// ErrNotHaltKey says that the configuration has another on_poison: nothing is parked.
+var ErrNotHaltKey = errors.New("on_poison is not halt-key, so no key is parked")
+
+// replayPoll is how often the dead-letter topic is looked at for answers.
+const replayPoll = 100 * time.Millisecond
+
+// ListParked reads from the dead-letter topic which keys are parked, those parked for
+// longest first. It blocks until it has read all of it or ctx ends, and needs no relay.
+func ListParked(ctx context.Context, cfg Config) ([]ParkedKey, error) {
+	c, _, err := openForReplay(ctx, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	defer context.AfterFunc(ctx, c.cut)()
+	reader, err := c.readTopic(cfg.Kafka.DeadLetterTopic)
+	if err != nil {
+		return nil, err
+	}
+	parked := newParkedKeys(nil)
+	parked.reasons = math.MaxInt
+	err = reader.read(ctx, func(t topicRecord) {
+		if r, ok := readParkedRecord(t.key, t.headers, t.time.UnixMilli()); ok {
+			parked.fold(&r, r.system, maxLSN)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	parked.settled()
+	return parked.list(math.MaxInt), nil
+}
+
+// RequestReplay asks the relay of cfg to release parked keys, by a message in its stream,
+// and waits for its answers: one for each key, in no particular order. progress, which may
+// be nil, is told how many have come and how many there will be. Keys of which nothing is
+// parked are answered with zeroes.
+//
+// When ctx ends the cause is returned with the answers so far. A request that was made stays
+// made: the relay carries it out when it comes to it.
+func RequestReplay(ctx context.Context, cfg Config, request ReplayRequest, progress func(answered, of int)) ([]ReplayOutcome, error) {
+	c, conf, err := openForReplay(ctx, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	defer context.AfterFunc(ctx, c.cut)()
+	reader, err := c.readTopic(cfg.Kafka.DeadLetterTopic)
+	if err != nil {
+		return nil, err
+	}
+	if err := reader.toEnd(); err != nil {
+		return nil, err
+	}
+	id := rand.Text()
+	if err := emitReplay(ctx, conf, &replayRequest{ID: id, Key: request.Key, All: request.All, Topic: request.Topic}); err != nil {
+		return nil, err
+	}
+	outcomes, of := []ReplayOutcome{}, 0
+	seen := make(map[int]bool) // a relay that died in between answers twice
+	for of == 0 || len(outcomes) < of {
+		if err := sleep(ctx, replayPoll); err != nil {
+			return outcomes, err
+		}
+		if len(reader.partitions) == 0 { // the answer makes the topic
+			if reader, err = c.readTopic(cfg.Kafka.DeadLetterTopic); err != nil {
+				return outcomes, err
+			}
+		}
+		err := reader.read(ctx, func(t topicRecord) {
+			r, ok := readParkedRecord(t.key, t.headers, 0)
+			if !ok || r.request != id || seen[r.answer] {
+				return
+			}
+			seen[r.answer], of = true, r.answers
+			outcomes = append(outcomes, ReplayOutcome{r.topic, r.key, r.released, r.staying, HaltCode(r.code), r.reason})
+			if progress != nil {
+				progress(len(outcomes), of)
+			}
+		})
+		if err != nil {
+			return outcomes, err
+		}
+	}
+	return outcomes, nil
+}
+
+// openForReplay connects to Kafka. It fills cfg's defaults.
+func openForReplay(ctx context.Context, cfg *Config) (*cluster, *Config, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, nil, err
+	}
+	*cfg = cfg.withDefaults()
+	if cfg.OnPoison != onPoisonHaltKey {
+		return nil, nil, ErrNotHaltKey
+	}
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
+	c, err := openCluster(cfg.Kafka, nil, slog.New(slog.DiscardHandler))
+	return c, cfg, err
+}
+
+// emitReplay writes the request into the stream, in a transaction of its own.
+func emitReplay(ctx context.Context, cfg *Config, r *replayRequest) error {
+	text, err := json.Marshal(replayMessage{r})
+	if err != nil {
+		return err
+	}
+	conn, err := cfg.Postgres.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to Postgres: %w", err)
+	}
+	defer closeConn(conn)
+	if _, err := conn.Exec(ctx, `SELECT pg_logical_emit_message(true, $1, $2::text)`, replayPrefix+cfg.Name, string(text)); err != nil {
+		return fmt.Errorf("write the request: %w", postgresError(err))
+	}
+	return nil
+}
