@@ -53,6 +53,7 @@ type Encoder struct {
 	verdicts map[string]*HaltError
 	owed     *deadLetters
 
+	repair    *repairing // nil for a relay that streams
 	block     *block
 	standing  bool // at an event, as far as the status knows; a session before this one may have said so
 	open      bool // inside a transaction
@@ -62,6 +63,13 @@ type Encoder struct {
 	commit    time.Time
 	xid       uint32
 	now       time.Time // the server's clock
+}
+
+// repairing is what an encoder does differently during a repair: it passes over what Kafka
+// has, marks the rest, and waits for nothing.
+type repairing struct {
+	header recordHeader
+	skip   func(id []byte) bool
 }
 
 // staticHeaders are the headers that all records share.
@@ -208,7 +216,7 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 		return nil
 	}
 	position := e.position
-	if position.LSN < e.skipBefore {
+	if position.LSN < e.skipBefore || e.repair != nil && e.repair.skip(e.event.ID) {
 		e.metrics.skip()
 		e.position.Index++
 		return nil
@@ -227,6 +235,9 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 				e.log.Warn("event goes to the dead-letter topic", "id", string(e.event.ID), "lsn", position.String(), "code", h.Code, "error", h.Err)
 				break
 			}
+		}
+		if e.repair != nil {
+			return fmt.Errorf("event %s of %s %s: %w", e.event.ID, e.event.AggregateType, e.event.AggregateID, err)
 		}
 		if err := e.stand(ctx, stop, position, err); err != nil {
 			return err
@@ -310,6 +321,9 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 		return err
 	}
 	e.positionHeader(b, position)
+	if e.repair != nil {
+		b.sharedHeader(&e.repair.header)
+	}
 	e.checkpoint.Add(e.ticket)
 	b.add(m, key, value, recordMeta{partition: part, ticket: e.ticket, position: position, id: id})
 	failpoint(pointEncoded)
