@@ -57,6 +57,7 @@ type Encoder struct {
 	system    string      // identifier of the Postgres cluster
 	replaying *Position   // where the event that is released now stood first; nil for a live one
 
+	repair    *repairing // nil for a relay that streams
 	block     *block
 	standing  bool // at an event, as far as the status knows; a session before this one may have said so
 	open      bool // inside a transaction
@@ -66,6 +67,13 @@ type Encoder struct {
 	commit    time.Time
 	xid       uint32
 	now       time.Time // the server's clock
+}
+
+// repairing is what an encoder does differently during a repair: it passes over what Kafka
+// has, marks the rest, and waits for nothing.
+type repairing struct {
+	header recordHeader
+	skip   func(id []byte) bool
 }
 
 // staticHeaders are the headers that all records share.
@@ -223,7 +231,7 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 		return nil
 	}
 	position := e.position
-	if position.LSN < e.skipBefore {
+	if position.LSN < e.skipBefore || e.repair != nil && e.repair.skip(e.event.ID) {
 		e.metrics.skip()
 		e.position.Index++
 		return nil
@@ -232,6 +240,9 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 		err := e.attempt(ctx, &e.event, position, routed)
 		if err == nil {
 			break
+		}
+		if e.repair != nil {
+			return fmt.Errorf("event %s of %s %s: %w", e.event.ID, e.event.AggregateType, e.event.AggregateID, err)
 		}
 		if err := e.stand(ctx, stop, position, err); err != nil {
 			return err
@@ -356,6 +367,9 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	e.positionHeader(b, position)
 	if e.replaying != nil {
 		b.header(replayedName, e.replaying.append(nil))
+	}
+	if e.repair != nil {
+		b.sharedHeader(&e.repair.header)
 	}
 	e.checkpoint.Add(e.ticket)
 	b.add(m, key, value, recordMeta{partition: part, ticket: e.ticket, position: position, id: id})

@@ -29,6 +29,7 @@ type keeper struct {
 	memory   memory // what was written last, or is to be at first
 	written  time.Time
 	failures int
+	well     bool          // the last time it went well
 	flushed  atomic.Uint64 // what may be confirmed
 }
 
@@ -42,24 +43,36 @@ func newKeeper(c *cluster, cp *Checkpoint, status *Status, m *metrics, begin mem
 // confirmable returns the LSN that may be confirmed. It may be called from any goroutine.
 func (k *keeper) confirmable() LSN { return LSN(k.flushed.Load()) }
 
-// run writes until ctx ends. A failure is told and tried again: the slot waits.
-func (k *keeper) run(ctx context.Context) {
-	for wait := time.Duration(0); sleep(ctx, wait) == nil; {
-		wait = keepEvery
+// run writes until done is closed or ctx ends. A failure is told and tried again: the slot
+// waits.
+func (k *keeper) run(ctx context.Context, done <-chan struct{}) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-done:
+			return
+		case <-ctx.Done():
+			return
+		}
+		timer.Reset(keepEvery)
 		if err := k.keep(); err != nil && ctx.Err() == nil {
-			wait = backoff(k.failures, keepEvery, retryLimit)
+			wait := backoff(k.failures, keepEvery, retryLimit)
 			if asHalt(err) != nil {
 				wait = refusedRetry
 			}
+			timer.Reset(wait)
 			k.failures++
+			k.well = false
 			k.metrics.failed(componentMemory)
 			if k.failures > 2 || asHalt(err) != nil { // a coordinator that moves is no trouble yet
 				k.status.trouble(componentMemory, fmt.Errorf("write down the place in Kafka: %w", err))
 			}
 			continue
 		}
-		if k.failures > 0 {
-			k.failures = 0
+		if !k.well { // a session before this one may have been in trouble
+			k.well, k.failures = true, 0
 			k.status.clear(componentMemory)
 		}
 	}

@@ -73,12 +73,9 @@ func parseMemory(text string) (*memory, error) {
 	return &memory{w.Repair, lsn, w.System, w.Timeline, w.Slot, w.Table, w.Publication, w.Relation}, nil
 }
 
-// remember makes the memory of a relay that reads from these.
-func remember(system pglogrepl.IdentifySystemResult, slot string, facts *catalog) memory {
-	return memory{
-		System: system.SystemID, Timeline: system.Timeline, Slot: slot,
-		Table: facts.TableOID, Publication: facts.Publication.OID, Relation: facts.Publication.RelationOID,
-	}
+// watch takes the objects that are read from now on.
+func (m *memory) watch(facts *catalog) {
+	m.Table, m.Publication, m.Relation = facts.TableOID, facts.Publication.OID, facts.Publication.RelationOID
 }
 
 // after reports whether m was written later than other.

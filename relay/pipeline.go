@@ -14,8 +14,11 @@ import (
 // acknowledgements back to the source by way of the checkpoint.
 type pipeline struct {
 	relay      *Relay
-	conn       *pgx.Conn
+	conn       *pgx.Conn // for questions before the stream begins
 	facts      *catalog
+	now        memory // what this session is to remember
+	kafka      *cluster
+	schemas    *schemas
 	source     *Source
 	encoder    *Encoder
 	publisher  *Publisher
@@ -26,6 +29,23 @@ type pipeline struct {
 	kept       chan struct{} // closed when the keeper has, after it
 	slotReady  chan struct{} // closed when the slot exists, under its real name
 	slotMade   bool          // the same, for when the session has ended
+	once       bool          // end when the slot exists and its place is written down
+}
+
+// close closes what was opened.
+func (p *pipeline) close() {
+	if p.schemas != nil {
+		p.schemas.close()
+	}
+	if p.source != nil {
+		p.source.close()
+	}
+	if p.kafka != nil {
+		p.kafka.close()
+	}
+	if p.conn != nil {
+		closeConn(p.conn)
+	}
 }
 
 // run works until ctx ends or a stage fails.
@@ -100,18 +120,12 @@ func (p *pipeline) run(ctx context.Context) error {
 func (p *pipeline) keep(hard context.Context) error {
 	select {
 	case <-p.slotReady:
+		p.keeper.run(hard, p.drained)
 	case <-p.drained:
-		return nil
 	}
-	ctx, cancel := context.WithCancel(hard)
-	go func() {
-		<-p.drained
-		cancel()
-	}()
-	p.keeper.run(ctx)
 	<-p.drained
-	if hard.Err() != nil {
-		return nil // the connections are cut
+	if hard.Err() != nil || !p.slotMade {
+		return nil //nolint:nilerr // the connections are cut, or there is nothing to keep
 	}
 	return p.keeper.last()
 }
@@ -140,6 +154,9 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	p.slotMade = true
 	close(p.slotReady)
 	closeConn(p.conn)
+	if p.once {
+		return nil
+	}
 	err := p.source.start(stop, confirmed, p.facts.WALSenderTimeout, p.keeper.confirmable)
 	if slotActive(err) {
 		return errStandby

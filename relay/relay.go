@@ -228,90 +228,93 @@ func (r *Relay) flushed() LSN {
 // session connects to everything, relays until ctx ends (nil) or something fails, and
 // leaves behind what the next session must know.
 func (r *Relay) session(ctx context.Context) error {
-	conn, err := r.cfg.Postgres.connect(ctx)
-	if err != nil {
-		return from(componentPostgres, err)
+	p := &pipeline{relay: r}
+	defer p.close()
+	err := r.connect(ctx, p)
+	if ctx.Err() != nil {
+		return nil // nothing is on its way yet that a stop could wait for
 	}
-	defer closeConn(conn)
-	facts, err := r.look(ctx, conn)
-	if err != nil {
-		return from(componentPostgres, err)
-	}
-
-	kafka, err := openCluster(r.cfg.Kafka, r.known, r.log)
-	if err != nil {
-		return from(componentKafka, err)
-	}
-	defer kafka.close()
-	kafka.confirmed = facts.Slot.Confirmed
-	connected := context.AfterFunc(ctx, kafka.cut) // nothing is on its way yet that a stop could wait for
-	recalled, err := kafka.recall()
-	if err == nil && r.recall(recalled) {
-		kafka.known = nil
-	}
-	checkpoint := NewCheckpoint(facts.Slot.Confirmed, r.metrics.observeCommit)
-	var publisher *Publisher
-	if err == nil {
-		publisher, err = newPublisher(kafka, &r.cfg, checkpoint, r.status, r.metrics)
-	}
-	if !connected() {
-		return nil
-	}
-	if err != nil {
-		return from(componentKafka, err)
-	}
-	r.status.clear(componentKafka)
-
-	source, err := openSource(ctx, &r.cfg, r.log)
-	if err != nil {
-		return from(componentPostgres, err)
-	}
-	defer source.close()
-	now, err := r.judge(ctx, source, facts)
-	if err != nil {
-		return from(componentPostgres, err)
-	}
-	if r.memory != nil && r.memory.Timeline != now.Timeline {
-		kafka.known = nil // LSNs above the memory's may mean something else now
-	}
-	if facts.Publication.OID == 0 {
-		if err := r.publish(ctx, conn, facts); err != nil {
-			return from(componentPostgres, err)
-		}
-		now.Publication, now.Relation = facts.Publication.OID, facts.Publication.RelationOID
-	}
-	source.received = r.status.alive
-	encoder, err := newEncoder(&r.cfg, r.log, r.status, r.metrics)
 	if err != nil {
 		return err
 	}
-	schemas := newSchemas(r.registry, &r.cfg, r.log)
-	defer schemas.close()
-	encoder.schemas, encoder.cluster, encoder.publisher, encoder.checkpoint = schemas, kafka, publisher, checkpoint
-	encoder.skipBefore, encoder.verdicts, encoder.owed = now.Flushed, r.verdicts, r.owed
-	publisher.owed = r.owed
-	if kafka.known == nil {
-		r.parked.forget() // for the same reasons
-	}
-	encoder.parked, encoder.system = r.parked, now.System
-	r.status.begin(checkpoint.Flushed)
+	r.status.begin(p.checkpoint.Flushed)
 	r.metrics.reconnects.Inc()
-
-	p := &pipeline{
-		relay: r, conn: conn, facts: facts, source: source, encoder: encoder, publisher: publisher, checkpoint: checkpoint,
-		keeper: newKeeper(kafka, checkpoint, r.status, r.metrics, now, facts.Slot.Confirmed),
-		chunks: newChunks(), drained: make(chan struct{}), kept: make(chan struct{}), slotReady: make(chan struct{}),
-	}
 	err = p.run(ctx)
 	if p.slotMade { // else the snapshot begins again
-		now.Flushed = max(now.Flushed, checkpoint.Flushed())
-		r.memory = &now
-		r.known = kafka.positions()
+		p.now.Flushed = max(p.now.Flushed, p.checkpoint.Flushed())
+		r.memory = &p.now
+		r.known = p.kafka.positions()
 		if r.parked.uncertain() {
 			r.known = nil
 		}
 	}
 	return err
+}
+
+// connect opens what p needs, judges it by what is remembered, and assembles p.
+func (r *Relay) connect(ctx context.Context, p *pipeline) error {
+	var err error
+	if p.conn, err = r.cfg.Postgres.connect(ctx); err != nil {
+		return from(componentPostgres, err)
+	}
+	if p.facts, err = r.look(ctx, p.conn); err != nil {
+		return from(componentPostgres, err)
+	}
+	if p.kafka, err = openCluster(r.cfg.Kafka, r.known, r.log); err != nil {
+		return from(componentKafka, err)
+	}
+	defer context.AfterFunc(ctx, p.kafka.cut)()
+	recalled, err := p.kafka.recall()
+	if err != nil {
+		return from(componentKafka, err)
+	}
+	if r.recall(recalled) {
+		p.kafka.known = nil
+	}
+	if p.source, err = openSource(ctx, &r.cfg, r.log); err != nil {
+		return from(componentPostgres, err)
+	}
+	if p.now, err = r.judge(ctx, p.source, p.facts); err != nil {
+		return from(componentPostgres, err)
+	}
+	if r.memory != nil && r.memory.Timeline != p.now.Timeline {
+		p.kafka.known = nil // LSNs above the memory's may mean something else now
+	}
+	if err := r.publish(ctx, p.conn, p.facts); err != nil {
+		return from(componentPostgres, err)
+	}
+	p.now.watch(p.facts)
+	return r.assemble(p)
+}
+
+// assemble makes the stages of p.
+func (r *Relay) assemble(p *pipeline) error {
+	var err error
+	p.kafka.confirmed = p.facts.Slot.Confirmed
+	p.checkpoint = NewCheckpoint(p.facts.Slot.Confirmed, r.metrics.observeCommit)
+	p.publisher, err = newPublisher(p.kafka, &r.cfg, p.checkpoint, r.status, r.metrics)
+	if err != nil {
+		return from(componentKafka, err)
+	}
+	r.status.clear(componentKafka)
+	p.publisher.owed = r.owed
+	p.keeper = newKeeper(p.kafka, p.checkpoint, r.status, r.metrics, p.now, p.facts.Slot.Confirmed)
+
+	p.source.received = r.status.alive
+	p.schemas = newSchemas(r.registry, &r.cfg, r.log)
+	p.encoder, err = newEncoder(&r.cfg, r.log, r.status, r.metrics)
+	if err != nil {
+		return err
+	}
+	p.encoder.schemas, p.encoder.cluster, p.encoder.publisher, p.encoder.checkpoint = p.schemas, p.kafka, p.publisher, p.checkpoint
+	p.encoder.skipBefore, p.encoder.verdicts, p.encoder.owed = p.now.Flushed, r.verdicts, r.owed
+	if p.kafka.known == nil {
+		r.parked.forget() // for the same reasons
+	}
+	p.encoder.parked, p.encoder.system = r.parked, p.now.System
+	p.chunks = newChunks()
+	p.drained, p.kept, p.slotReady = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	return nil
 }
 
 func closeConn(conn *pgx.Conn) {
@@ -354,7 +357,7 @@ func (r *Relay) judge(ctx context.Context, source *Source, facts *catalog) (memo
 	if err != nil {
 		return memory{}, fmt.Errorf("identify system: %w", err)
 	}
-	now := remember(system, r.cfg.Postgres.Slot, facts)
+	now := memory{System: system.SystemID, Timeline: system.Timeline, Slot: r.cfg.Postgres.Slot}
 	before := r.memory
 	if before == nil {
 		now.Flushed = facts.Slot.Confirmed
@@ -370,8 +373,11 @@ func (r *Relay) judge(ctx context.Context, source *Source, facts *catalog) (memo
 	return now, nil
 }
 
-// publish makes the publication, and puts it into facts.
+// publish makes the publication where it is missing, and puts it into facts.
 func (r *Relay) publish(ctx context.Context, conn *pgx.Conn, facts *catalog) error {
+	if facts.Publication.OID != 0 {
+		return nil
+	}
 	if err := createPublication(ctx, conn, &r.cfg); err != nil {
 		return err
 	}

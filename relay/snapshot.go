@@ -93,8 +93,8 @@ func (s *Source) createReplicationSlot(ctx context.Context, name string, export 
 // errSlotTaken means that another relay is making the slot just now.
 var errSlotTaken = errors.New("another relay is creating the slot")
 
-// copySnapshot reads the table in the exported snapshot into chunks and returns the number
-// of rows. The commit order of those transactions is not known any more: rows come by
+// copySnapshot reads the table in the exported snapshot, or in one of its own where that is
+// empty, into chunks and returns the number of rows. The commit order of those transactions is not known any more: rows come by
 // created_at, where there is such a column, and by their place in the table.
 func copySnapshot(ctx context.Context, cfg *Config, snapshot string, point LSN, ch *chunks) (int, error) {
 	conn, err := cfg.Postgres.connect(ctx)
@@ -103,7 +103,10 @@ func copySnapshot(ctx context.Context, cfg *Config, snapshot string, point LSN, 
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	pg := conn.PgConn()
-	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '" + snapshot + "'"
+	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+	if snapshot != "" {
+		begin += "; SET TRANSACTION SNAPSHOT '" + snapshot + "'"
+	}
 	if _, err := pg.Exec(ctx, begin).ReadAll(); err != nil {
 		return 0, postgresError(err)
 	}

@@ -109,61 +109,18 @@ func (r *tailReader) extend() bool {
 	return true
 }
 
-// step reads the present step of all readers. The client fetches them side by side.
+// step reads the present step of all readers.
 func (t *tail) step(consumer sarama.Consumer, topic string, readers []*tailReader, confirmed LSN) error {
-	open := make([]sarama.PartitionConsumer, 0, len(readers))
-	defer func() {
-		for _, p := range open {
-			p.AsyncClose()
-		}
-		for _, p := range open {
-			for range p.Messages() { // until it is closed
-				continue
-			}
-		}
-	}()
-	for _, r := range readers {
-		p, err := consumer.ConsumePartition(topic, r.partition, r.from)
-		if err != nil {
-			return err
-		}
-		open = append(open, p)
-	}
-	silence := time.NewTimer(tailSilence)
-	defer silence.Stop()
+	runs := make([]offsets, len(readers))
 	for i, r := range readers {
-		for next := r.from; next < r.to; {
-			silence.Reset(tailSilence)
-			select {
-			case m, ok := <-open[i].Messages():
-				if !ok {
-					return sarama.ErrClosedClient
-				}
-				next = m.Offset + 1
-				if m.Offset < r.to {
-					t.add(m, r, confirmed)
-				}
-			case err := <-open[i].Errors():
-				return err.Err
-			case <-silence.C:
-				next = r.to
-			}
-		}
+		runs[i] = offsets{r.partition, r.from, r.to}
 	}
-	return nil
+	return readOffsets(consumer, topic, runs, tailSilence, func(i int, m *sarama.ConsumerMessage) { t.add(m, readers[i], confirmed) })
 }
 
 // add takes one record. Records without a position are another producer's.
 func (t *tail) add(m *sarama.ConsumerMessage, r *tailReader, confirmed LSN) {
-	var id, position []byte
-	for _, h := range m.Headers {
-		switch string(h.Key) {
-		case string(ceID):
-			id = h.Value
-		case headerPosition:
-			position = h.Value
-		}
-	}
+	id, position := messageHeader(m, string(ceID)), messageHeader(m, headerPosition)
 	at, err := ParsePosition(string(position))
 	if err != nil {
 		return

@@ -72,7 +72,7 @@ proxy in front decides who may change schemas.`,
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:8081", "address to listen on; port 0 takes a free one")
 	f.StringVar(&store, "store", "", "memory, or the URL of a Postgres database (default $POSTRIDER_REGISTRY_STORE, or else memory)")
-	addLogFlags(cmd, &logLevel, &logFormat)
+	addLogFlags(cmd, &logLevel, &logFormat, "info")
 	return cmd
 }
 

@@ -18,9 +18,8 @@ import (
 
 func newRelayCommand() *cobra.Command {
 	var (
-		file, logLevel, logFormat string
-		check                     bool
-		set                       []string
+		config configFlags
+		check  bool
 	)
 	cmd := &cobra.Command{
 		Use:   "relay -c FILE",
@@ -37,23 +36,20 @@ replaced from the environment, a value file:PATH by the file's content.`,
   curl -s http://127.0.0.1:8080/status`,
 		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := relay.LoadConfig(file, os.Environ(), set)
-			if err == nil {
-				err = cfg.Validate()
-			}
+			cfg, err := config.load()
 			if check {
 				if text, yamlErr := cfg.YAML(); yamlErr == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s", text)
 				}
 			}
 			if err != nil {
-				return usageError(configProblems(err))
+				return err
 			}
 			if check {
 				fmt.Fprintln(cmd.ErrOrStderr(), "configuration is valid")
 				return nil
 			}
-			logger, err := newLogger(logLevel, logFormat)
+			logger, err := config.logger()
 			if err != nil {
 				return usageError(err)
 			}
@@ -66,12 +62,8 @@ replaced from the environment, a value file:PATH by the file's content.`,
 			return r.Run(cmd.Context())
 		},
 	}
-	f := cmd.Flags()
-	f.StringVarP(&file, "config", "c", "", "configuration file (YAML)")
-	f.BoolVar(&check, "check-config", false, "print the effective configuration, secrets masked, and every problem; then exit")
-	f.StringArrayVar(&set, "set", nil, "set a configuration key, such as kafka.brokers=host:9092 (repeatable)")
-	addLogFlags(cmd, &logLevel, &logFormat)
-	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	config.add(cmd, "info")
+	cmd.Flags().BoolVar(&check, "check-config", false, "print the effective configuration, secrets masked, and every problem; then exit")
 	return cmd
 }
 
@@ -97,9 +89,12 @@ func configProblems(err error) error {
 	return errors.New("the configuration has problems:\n  " + strings.Join(lines, "\n  "))
 }
 
-func addLogFlags(cmd *cobra.Command, level, format *string) {
-	cmd.Flags().StringVar(level, "log-level", "info", "debug, info, warn or error")
+func addLogFlags(cmd *cobra.Command, level, format *string, defaultLevel string) {
+	cmd.Flags().StringVar(level, "log-level", defaultLevel, "debug, info, warn or error")
 	cmd.Flags().StringVar(format, "log-format", "auto", "text, json, or auto: text on a terminal")
+	for flag, values := range map[string][]string{"log-level": {"debug", "info", "warn", "error"}, "log-format": {"auto", "text", "json"}} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
 }
 
 // newLogger logs to standard error.

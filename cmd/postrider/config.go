@@ -1,0 +1,41 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postrider/postrider/relay"
+)
+
+// configFlags are the flags of the commands that need the relay's configuration.
+type configFlags struct {
+	file                string
+	set                 []string
+	logLevel, logFormat string
+}
+
+// add defines the flags; level is the default of --log-level.
+func (c *configFlags) add(cmd *cobra.Command, level string) {
+	f := cmd.Flags()
+	f.StringVarP(&c.file, "config", "c", "", "configuration file (YAML)")
+	f.StringArrayVar(&c.set, "set", nil, "set a configuration key, such as kafka.brokers=host:9092 (repeatable)")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	addLogFlags(cmd, &c.logLevel, &c.logFormat, level)
+}
+
+// load reads the configuration. All its problems are one usage error.
+func (c *configFlags) load() (relay.Config, error) {
+	cfg, err := relay.LoadConfig(c.file, os.Environ(), c.set)
+	if err == nil {
+		err = cfg.Validate()
+	}
+	if err != nil {
+		return cfg, usageError(configProblems(err))
+	}
+	return cfg, nil
+}
+
+// logger returns the logger that the flags ask for.
+func (c *configFlags) logger() (*slog.Logger, error) { return newLogger(c.logLevel, c.logFormat) }
