@@ -78,8 +78,12 @@ type OutboxConfig struct {
 	// Headers chooses the headers of a record: "cloudevents" or "none", which leaves only
 	// the row's own and postrider-position. Defaults to "cloudevents".
 	Headers string `yaml:"headers"`
-	// Retention is how long rows are kept. Defaults to 168h.
-	Retention time.Duration `yaml:"retention"`
+	// Retention is how long rows are kept: partitions whose whole day is older are dropped once
+	// they are confirmed. 0 keeps them for ever. Defaults to 168h.
+	Retention *time.Duration `yaml:"retention"`
+	// PartitionsAhead is for how many coming days partitions are made; 0 makes none. Defaults
+	// to 7.
+	PartitionsAhead *int `yaml:"partitions_ahead"`
 }
 
 // ColumnsConfig maps the columns of the outbox contract to a table's. An empty name takes
@@ -180,6 +184,8 @@ const (
 	DefaultHTTPListen       = "127.0.0.1:8080"
 	DefaultMaxInFlightBytes = 16 << 20
 
+	maxPartitionsAhead = 366 // as outbox_create_partitions has it
+
 	onPoisonHalt       = "halt"
 	onPoisonDeadLetter = "dead-letter"
 	onPoisonHaltKey    = "halt-key"
@@ -204,7 +210,7 @@ func setDefault[T comparable](field *T, value T) {
 // withDefaults returns c with every empty field set to its default.
 func (c Config) withDefaults() Config {
 	owned := "postrider_" + c.Name
-	yes := true
+	yes, ahead, retention := true, 7, 168*time.Hour
 	setDefault(&c.Postgres.Slot, owned)
 	setDefault(&c.Postgres.Publication, owned)
 	setDefault(&c.Postgres.Snapshot, snapshotInitial)
@@ -217,7 +223,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Outbox.Subject, DefaultSubjectTemplate)
 	setDefault(&c.Outbox.Source, "/"+c.Name)
 	setDefault(&c.Outbox.Headers, headersCloudEvents)
-	setDefault(&c.Outbox.Retention, 168*time.Hour)
+	setDefault(&c.Outbox.Retention, &retention)
+	setDefault(&c.Outbox.PartitionsAhead, &ahead)
 	setDefault(&c.Kafka.ClientID, owned)
 	setDefault(&c.Kafka.GroupID, owned)
 	setDefault(&c.Kafka.Compression, "lz4")
@@ -332,8 +339,11 @@ func (c Config) Validate() error {
 		p.add("outbox.subject", "%v", err)
 	}
 	p.oneOf("outbox.headers", c.Outbox.Headers, headersCloudEvents, headersNone)
-	if c.Outbox.Retention < 0 {
-		p.add("outbox.retention", "%v is negative", c.Outbox.Retention)
+	if *c.Outbox.Retention < 0 {
+		p.add("outbox.retention", "%v is negative", *c.Outbox.Retention)
+	}
+	if ahead := *c.Outbox.PartitionsAhead; ahead < 0 || ahead > maxPartitionsAhead {
+		p.add("outbox.partitions_ahead", "%d is not 0 to %d", ahead, maxPartitionsAhead)
 	}
 	c.Kafka.validate(&p)
 	if c.Registry.URL == "" {

@@ -58,7 +58,7 @@ func TestConfig_DefaultsComeFromTheName(t *testing.T) {
 		},
 		Outbox: OutboxConfig{
 			Table: "public.outbox", SchemaTable: "public.outbox_schema", Topic: "{aggregate_type}", Subject: "{event_type}",
-			Source: "/orders", Headers: "cloudevents", Retention: 168 * time.Hour,
+			Source: "/orders", Headers: "cloudevents", Retention: new(168 * time.Hour), PartitionsAhead: new(7),
 			Columns: ColumnsConfig{
 				Preset: "postrider", ID: "id", AggregateType: "aggregate_type", AggregateID: "aggregate_id", EventType: "event_type",
 				Payload: "payload", PayloadAvro: "payload_avro", SchemaFingerprint: "schema_fingerprint",
@@ -117,7 +117,7 @@ func TestConfig_ReportsEveryProblemAtOnceByItsKey(t *testing.T) {
 			URL: "postgres://app@db:port/shop", Slot: "Slot", Snapshot: "sometimes",
 		},
 		Outbox: OutboxConfig{
-			Table: "a.b.c", Topic: "{topic}", Subject: "{", Headers: "many", Retention: -time.Hour,
+			Table: "a.b.c", Topic: "{topic}", Subject: "{", Headers: "many", Retention: new(-time.Hour), PartitionsAhead: new(367),
 			Columns: ColumnsConfig{
 				Preset: "other", ID: "-", AggregateType: "-", AggregateID: "-", EventType: "-", Payload: "-", PayloadAvro: "-",
 			},
@@ -148,7 +148,7 @@ func TestConfig_ReportsEveryProblemAtOnceByItsKey(t *testing.T) {
 		"kafka.brokers", "kafka.compression", "kafka.create_topics.partitions", "kafka.dead_letter_topic", "kafka.max_in_flight_bytes",
 		"kafka.sasl", "kafka.tls", "name", "on_poison", "outbox.columns.aggregate_id", "outbox.columns.aggregate_type",
 		"outbox.columns.event_type", "outbox.columns.id", "outbox.columns.payload", "outbox.columns.payload_avro",
-		"outbox.columns.preset", "outbox.headers", "outbox.retention", "outbox.subject", "outbox.table", "outbox.topic",
+		"outbox.columns.preset", "outbox.headers", "outbox.partitions_ahead", "outbox.retention", "outbox.subject", "outbox.table", "outbox.topic",
 		"postgres.slot", "postgres.snapshot", "postgres.url", "registry.auth", "registry.latest_ttl", "registry.tls", "registry.url",
 		"shutdown_timeout",
 	}
@@ -182,7 +182,7 @@ shutdown_timeout: 1m30s
 	want := Config{
 		Name:            "orders",
 		Postgres:        PostgresConfig{URL: "postgres://app@127.0.0.1/shop", CreateSlot: &no, TLS: TLSConfig{Enabled: true, CAFile: "ca.pem"}},
-		Outbox:          OutboxConfig{Columns: ColumnsConfig{Preset: "debezium"}, Retention: 36 * time.Hour},
+		Outbox:          OutboxConfig{Columns: ColumnsConfig{Preset: "debezium"}, Retention: new(36 * time.Hour)},
 		Kafka:           KafkaConfig{Brokers: []string{"a:9092", "b:9092"}, CreateTopics: CreateTopicsConfig{8, 3}, MaxInFlightBytes: 32 << 20},
 		ShutdownTimeout: 90 * time.Second,
 	}
@@ -212,7 +212,7 @@ kafka: {brokers: [file:1], compression: gzip}
 	want := Config{
 		Name:     "file",
 		Postgres: PostgresConfig{CreateSlot: &no, CreatePublication: &no},
-		Outbox:   OutboxConfig{Table: "file", Topic: "env", Subject: "flag", Retention: 150 * time.Minute},
+		Outbox:   OutboxConfig{Table: "file", Topic: "env", Subject: "flag", Retention: new(150 * time.Minute)},
 		Kafka: KafkaConfig{
 			Brokers: []string{"a:9092", "b:9092"}, Compression: "gzip", CreateTopics: CreateTopicsConfig{Partitions: 8},
 			TLS: TLSConfig{Enabled: true},

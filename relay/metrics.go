@@ -28,6 +28,9 @@ type metrics struct {
 	parkedKeys   prometheus.Gauge
 	parkedEvents prometheus.Gauge
 
+	partitionsCreated, partitionsDropped prometheus.Counter
+	partitionsMissing, defaultBytes      prometheus.Gauge
+
 	byTopic map[string]prometheus.Counter // the publisher's
 
 	// The same figures for /status.
@@ -74,11 +77,19 @@ func newMetrics(reg prometheus.Registerer, name string) *metrics {
 		parkedEvents: gauge("postrider_parked_events", "Events that wait there until their key is released."),
 		byTopic:      make(map[string]prometheus.Counter),
 	}
+	m.partitionsCreated = counter("postrider_partitions_created_total", "Daily partitions made ahead of time.")
+	m.partitionsDropped = counter("postrider_partitions_dropped_total", "Daily partitions dropped past their retention.")
+	m.partitionsMissing = gauge("postrider_partitions_missing",
+		"How many of today and tomorrow (UTC) have no partition of their own; -1 while unknown or not partitioned.")
+	m.defaultBytes = gauge("postrider_default_partition_bytes",
+		"Size of the default partition, which takes the rows of days without one; -1 while unknown or not partitioned.")
 	if reg != nil {
+		reg.MustRegister(m.partitionsCreated, m.partitionsDropped, m.partitionsMissing, m.defaultBytes)
 		reg.MustRegister(m.commitToAck, m.lagBytes, m.lagSeconds, m.retained, m.safe, m.toLoss, m.inFlight, m.events, m.errors,
 			m.skipped, m.deadLettered, m.ignored, m.phase, m.halted, m.received, m.reconnects, m.parkedKeys, m.parkedEvents)
 	}
 	m.unknownLag()
+	m.setPartitions(partitions{})
 	for _, p := range []Phase{PhaseStarting, PhaseStandby, PhaseSnapshot, PhaseStreaming, PhaseStopping} {
 		m.phase.WithLabelValues(string(p)).Set(0)
 	}

@@ -113,6 +113,10 @@ func (p *pipeline) run(ctx context.Context) error {
 		stopReading()
 		return from(componentPostgres, err)
 	})
+	g.Go(func() error { // the outbox's partitions, on a connection of its own
+		p.relay.janitor.run(stop, p.relay.status.streaming)
+		return nil
+	})
 	return g.Wait()
 }
 

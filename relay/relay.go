@@ -47,6 +47,7 @@ type Relay struct {
 	metrics  *metrics
 	status   *Status
 	serving  chan struct{}
+	janitor  *janitor
 
 	// What one session leaves to the next.
 	memory   *memory               // how far it got, and what it read from; nil for nothing yet
@@ -83,6 +84,8 @@ func New(cfg Config, opts Options) (*Relay, error) {
 	if cfg.OnPoison == onPoisonHaltKey {
 		r.parked = newParkedKeys(m.setParked)
 	}
+	r.janitor = newJanitor(&r.cfg, log, m)
+	r.janitor.keep = r.parked.ids
 	if r.registry == nil {
 		client, err := cfg.Registry.client()
 		if err != nil {

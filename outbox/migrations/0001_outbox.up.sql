@@ -157,8 +157,8 @@ END;
 $$;
 
 -- outbox_drop_partitions drops the daily partitions whose whole day is older than
--- `retention`, the oldest first and at most `most` of them, and says for each that it
--- looked at:
+-- `retention`, the oldest first and at most `most` that have rows, and says for each that
+-- it looked at:
 --
 --   dropped      it is gone
 --   emptied      its rows are gone; the table is in use, so the empty partition goes later
@@ -191,6 +191,7 @@ DECLARE
     old               record;
     found             boolean;
     checked           regclass[] := '{}';
+    with_rows         int := 0;
     ours              regclass[] := '{}';
     partition         regclass;
     whole             boolean := true;
@@ -217,7 +218,7 @@ BEGIN
            AND bound[2]::timestamptz <= now() - retention
          ORDER BY bound[1]::timestamptz
     LOOP
-        EXIT WHEN cardinality(checked) >= most;
+        EXIT WHEN with_rows >= most;
         partition_name := old.name;
         BEGIN
             -- With this lock nobody has a transaction open that wrote to it, or begins one.
@@ -236,6 +237,7 @@ BEGIN
                 RAISE SQLSTATE 'PR001' USING MESSAGE = 'unconfirmed';
             END IF;
             checked := checked || old.id;
+            with_rows := with_rows + (pg_relation_size(old.id) > 0)::int;
         EXCEPTION -- gives the lock back
             WHEN SQLSTATE 'PR001' THEN
                 outcome := SQLERRM;
