@@ -39,7 +39,7 @@ const replayPoll = 100 * time.Millisecond
 // ListParked reads from the dead-letter topic which keys are parked, those parked for
 // longest first. It blocks until it has read all of it or ctx ends, and needs no relay.
 func ListParked(ctx context.Context, cfg Config) ([]ParkedKey, error) {
-	c, _, err := openForReplay(ctx, &cfg)
+	c, err := openForReplay(ctx, &cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func ListParked(ctx context.Context, cfg Config) ([]ParkedKey, error) {
 	defer context.AfterFunc(ctx, c.cut)()
 	reader, err := c.readTopic(cfg.Kafka.DeadLetterTopic)
 	if err != nil {
-		return nil, err
+		return nil, because(ctx, err)
 	}
 	parked := newParkedKeys(nil)
 	parked.reasons = math.MaxInt
@@ -57,7 +57,7 @@ func ListParked(ctx context.Context, cfg Config) ([]ParkedKey, error) {
 		}
 	})
 	if err != nil {
-		return nil, err
+		return nil, because(ctx, err)
 	}
 	parked.settled()
 	return parked.list(math.MaxInt), nil
@@ -71,7 +71,7 @@ func ListParked(ctx context.Context, cfg Config) ([]ParkedKey, error) {
 // When ctx ends the cause is returned with the answers so far. A request that was made stays
 // made: the relay carries it out when it comes to it.
 func RequestReplay(ctx context.Context, cfg Config, request ReplayRequest, progress func(answered, of int)) ([]ReplayOutcome, error) {
-	c, conf, err := openForReplay(ctx, &cfg)
+	c, err := openForReplay(ctx, &cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -79,14 +79,14 @@ func RequestReplay(ctx context.Context, cfg Config, request ReplayRequest, progr
 	defer context.AfterFunc(ctx, c.cut)()
 	reader, err := c.readTopic(cfg.Kafka.DeadLetterTopic)
 	if err != nil {
-		return nil, err
+		return nil, because(ctx, err)
 	}
 	if err := reader.toEnd(); err != nil {
-		return nil, err
+		return nil, because(ctx, err)
 	}
 	id := rand.Text()
-	if err := emitReplay(ctx, conf, &replayRequest{ID: id, Key: request.Key, All: request.All, Topic: request.Topic}); err != nil {
-		return nil, err
+	if err := emitReplay(ctx, cfg, &replayRequest{ID: id, Key: request.Key, All: request.All, Topic: request.Topic}); err != nil {
+		return nil, because(ctx, err)
 	}
 	outcomes, of := []ReplayOutcome{}, 0
 	seen := make(map[int]bool) // a relay that died in between answers twice
@@ -96,7 +96,7 @@ func RequestReplay(ctx context.Context, cfg Config, request ReplayRequest, progr
 		}
 		if len(reader.partitions) == 0 { // the answer makes the topic
 			if reader, err = c.readTopic(cfg.Kafka.DeadLetterTopic); err != nil {
-				return outcomes, err
+				return outcomes, because(ctx, err)
 			}
 		}
 		err := reader.read(ctx, func(t topicRecord) {
@@ -111,30 +111,38 @@ func RequestReplay(ctx context.Context, cfg Config, request ReplayRequest, progr
 			}
 		})
 		if err != nil {
-			return outcomes, err
+			return outcomes, because(ctx, err)
 		}
 	}
 	return outcomes, nil
 }
 
+// because returns the cause of ctx's end, if it has ended, which closes the connections, and
+// err otherwise.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // openForReplay connects to Kafka. It fills cfg's defaults.
-func openForReplay(ctx context.Context, cfg *Config) (*cluster, *Config, error) {
+func openForReplay(ctx context.Context, cfg *Config) (*cluster, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	*cfg = cfg.withDefaults()
 	if cfg.OnPoison != onPoisonHaltKey {
-		return nil, nil, ErrNotHaltKey
+		return nil, ErrNotHaltKey
 	}
 	if ctx.Err() != nil {
-		return nil, nil, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	c, err := openCluster(cfg.Kafka, nil, slog.New(slog.DiscardHandler))
-	return c, cfg, err
+	return openCluster(cfg.Kafka, nil, slog.New(slog.DiscardHandler))
 }
 
 // emitReplay writes the request into the stream, in a transaction of its own.
-func emitReplay(ctx context.Context, cfg *Config, r *replayRequest) error {
+func emitReplay(ctx context.Context, cfg Config, r *replayRequest) error {
 	text, err := json.Marshal(replayMessage{r})
 	if err != nil {
 		return err

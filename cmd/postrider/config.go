@@ -18,11 +18,16 @@ type configFlags struct {
 
 // add defines the flags; level is the default of --log-level.
 func (c *configFlags) add(cmd *cobra.Command, level string) {
+	c.addFile(cmd)
+	addLogFlags(cmd, &c.logLevel, &c.logFormat, level)
+}
+
+// addFile defines the flags of a command that does not log.
+func (c *configFlags) addFile(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&c.file, "config", "c", "", "configuration file (YAML)")
 	f.StringArrayVar(&c.set, "set", nil, "set a configuration key, such as kafka.brokers=host:9092 (repeatable)")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
-	addLogFlags(cmd, &c.logLevel, &c.logFormat, level)
 }
 
 // load reads the configuration. All its problems are one usage error.

@@ -77,7 +77,11 @@ func limitMemory(cfg relay.Config) {
 	if inFlight == 0 {
 		inFlight = relay.DefaultMaxInFlightBytes
 	}
-	debug.SetMemoryLimit(int64(4*inFlight) + 16<<20)
+	limit := int64(4*inFlight) + 16<<20
+	if cfg.OnPoison == "halt-key" {
+		limit += relay.MaxParkedBytes
+	}
+	debug.SetMemoryLimit(limit)
 }
 
 // configProblems lists the joined problems of a configuration, one a line.

@@ -109,6 +109,13 @@ func printStatus(w io.Writer, r relay.StatusReport) {
 	fmt.Fprintf(w, "  retained WAL  %s\n", retained)
 	fmt.Fprintf(w, "  events        %d published, %d in flight, %d dead-lettered, %d expired, %d duplicates skipped\n",
 		r.Published, r.InFlight, r.DeadLettered, r.Expired, r.Skipped)
+	if r.Parked != nil && r.Parked.Keys > 0 {
+		fmt.Fprintf(w, "  parked        %s of %s; for all of them: postrider replay --list\n",
+			count(r.Parked.Events, "event"), count(r.Parked.Keys, "key"))
+		for _, k := range r.Parked.Examples {
+			fmt.Fprintf(w, "    %s %q: %s since %s, %s\n", k.Topic, k.Key, count(k.Events, "event"), k.Since.Local().Format(time.DateTime), k.Code)
+		}
+	}
 }
 
 // size prints bytes for people.
