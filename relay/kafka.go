@@ -98,10 +98,12 @@ type cluster struct {
 	known  map[string][]Position
 	// confirmed is where the slot stood when the session began.
 	confirmed LSN
-	group     group
-	ctx       context.Context //nolint:containedctx // ends with cut; sarama knows no contexts
-	key       keyEncoder
-	message   sarama.ProducerMessage
+	// held is when this session got the slot, before the first record of the stream.
+	held    time.Time
+	group   group
+	ctx     context.Context //nolint:containedctx // ends with cut; sarama knows no contexts
+	key     keyEncoder
+	message sarama.ProducerMessage
 }
 
 // topic is a topic that exists. The number of partitions stays what it was at first sight
@@ -237,6 +239,12 @@ func (c *cluster) positions() map[string][]Position {
 
 // tailOf reads the topic's tail, if the relay may read it.
 func (c *cluster) tailOf(name string, partitions []int32) (tail, error) {
+	if c.confirmed == 0 {
+		return tail{}, nil // the slot is made in this session: there is none that died
+	}
+	if err := sleep(c.ctx, time.Until(c.held.Add(tailGrace))); err != nil {
+		return tail{}, err
+	}
 	t, err := c.readTail(name, partitions, c.confirmed)
 	if errors.Is(err, sarama.ErrTopicAuthorizationFailed) {
 		c.log.Warn("the relay may not read the topic: after a crash, events that were on their way are published twice; "+

@@ -168,6 +168,7 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.kafka.held = time.Now()
 	status.setServer(p.facts.ServerVersion, 2*p.source.liveness)
 	status.alive(confirmed)
 	status.setPhase(PhaseStreaming, "slot", cfg.Postgres.Slot, "lsn", confirmed.String(), "server_version", p.facts.ServerVersion)

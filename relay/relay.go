@@ -274,6 +274,11 @@ func (r *Relay) connect(ctx context.Context, p *pipeline) error {
 	if r.recall(recalled) {
 		p.kafka.known = nil
 	}
+	if !p.facts.Slot.Exists && r.memory != nil { // another relay may have made it since we looked
+		if p.facts, err = r.look(ctx, p.conn); err != nil {
+			return from(componentPostgres, err)
+		}
+	}
 	if p.source, err = openSource(ctx, &r.cfg, r.log); err != nil {
 		return from(componentPostgres, err)
 	}

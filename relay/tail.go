@@ -15,6 +15,9 @@ const (
 	// unconfirmed, more are, up to tailLimit. Beyond that duplicates are possible.
 	tailFirst = 64
 	tailLimit = 300_000
+	// tailGrace is how long after it got the slot a relay lets the brokers append what the one
+	// before still had on the wire.
+	tailGrace = 200 * time.Millisecond
 	// tailSilence ends the reading of a partition whose last offsets hold no records, as
 	// transaction markers do.
 	tailSilence = 2 * time.Second
@@ -54,9 +57,6 @@ type tailReader struct {
 // returns an empty tail.
 func (c *cluster) readTail(topic string, partitions []int32, confirmed LSN) (tail, error) {
 	var t tail
-	if confirmed == 0 {
-		return t, nil // the slot is made in this session: there is none that died
-	}
 	var readers []*tailReader
 	for _, id := range partitions {
 		newest, err := c.client.GetOffset(topic, id, sarama.OffsetNewest)

@@ -1,0 +1,97 @@
+package relay_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/postrider/postrider/internal/testserver"
+	"github.com/postrider/postrider/relay"
+)
+
+// forbid takes a right from a user of the broker and returns what gives it back.
+func (f *fixture) forbid(user string, resource func(*kadm.ACLBuilder) *kadm.ACLBuilder, operation kadm.ACLOperation) (allow func()) {
+	f.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Kafka.Brokers...))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	admin := kadm.NewClient(client)
+	denied := func() *kadm.ACLBuilder {
+		return resource(kadm.NewACLs()).ResourcePatternType(kadm.ACLPatternLiteral).
+			Deny("User:" + user).DenyHosts("*").Operations(operation)
+	}
+	results, err := admin.CreateACLs(f.t.Context(), denied())
+	if err == nil {
+		err = results[0].Err
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	allow = func() {
+		f.t.Helper()
+		filter := denied().Allow().AllowHosts()
+		if _, err := admin.DeleteACLs(context.Background(), filter); err != nil {
+			f.t.Error(err)
+		}
+	}
+	f.t.Cleanup(func() {
+		allow()
+		client.Close()
+	})
+	return allow
+}
+
+func TestSecurity_RightsRevokedWhileItRunsHaltUntilTheyAreGivenBack(t *testing.T) {
+	t.Parallel()
+	server := testserver.KafkaSecurity(t)
+	for name, tc := range map[string]struct {
+		resource  func(f *fixture) func(*kadm.ACLBuilder) *kadm.ACLBuilder
+		operation kadm.ACLOperation
+		hint      string
+	}{
+		"to write the topic": {func(f *fixture) func(*kadm.ACLBuilder) *kadm.ACLBuilder {
+			return func(b *kadm.ACLBuilder) *kadm.ACLBuilder { return b.Topics(f.topic) }
+		}, kadm.OpWrite, "WRITE"},
+		"to commit offsets of the group": {func(f *fixture) func(*kadm.ACLBuilder) *kadm.ACLBuilder {
+			return func(b *kadm.ACLBuilder) *kadm.ACLBuilder { return b.Groups(f.slot()) }
+		}, kadm.OpRead, "kafka.group_id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			user, password := testserver.UniqueName(t), "secret-of-kafka"
+			f.setKafkaPassword(user, password)
+			r := f.start(func(c *relay.Config) {
+				c.Kafka.Brokers = server.SASLBrokers
+				c.Kafka.TLS.CAFile = server.CA
+				c.Kafka.SASL = relay.SASLConfig{Mechanism: "SCRAM-SHA-256", Username: user, Password: relay.Secret(password)}
+			})
+			r.untilStreaming()
+			f.emit("a", 0, 1)
+			f.consume(f.topic, 1)
+			allow := f.forbid(user, tc.resource(f), tc.operation)
+			f.emit("a", 1, 1)
+			s := r.untilHalted(relay.AuthKafka)
+			if hint := s.Troubles[0].Hint; !strings.Contains(hint, tc.hint) {
+				t.Errorf("hint %q does not say %q", hint, tc.hint)
+			}
+			before := f.confirmed()
+			f.emit("a", 2, 1)
+			r.wantNoHotLoop(class(s))
+			if after := f.confirmed(); after != before {
+				t.Errorf("the slot moved in a halt: %s → %s", before, after)
+			}
+			allow()
+			r.until("ready", func(s relay.StatusReport) bool { return s.Ready && len(s.Troubles) == 0 })
+			wantSeqs(t, seqs(t, f, f.topic, 3), 0, 1, 2)
+			f.eventually("the slot moves again", func() bool { return f.confirmed() > before })
+		})
+	}
+}
+
+// class is under which name the metrics count the errors of a trouble.
+func class(s relay.StatusReport) string { return s.Troubles[0].Component }
