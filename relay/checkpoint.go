@@ -20,6 +20,7 @@ type Checkpoint struct {
 	next    Ticket        // the ticket that Begin hands out next
 	flushed LSN
 	waiters []waiter
+	settled *settling     // of the goroutine that opens transactions; nil for none
 	moved   chan struct{} // signals that first has moved
 
 	// observe is told the commit time of every transaction with events when the last of
@@ -34,6 +35,12 @@ type Ticket uint64
 type waiter struct {
 	lsn  LSN
 	done chan struct{}
+}
+
+// settling wants to know when nothing of a transaction is pending.
+type settling struct {
+	ticket Ticket
+	done   chan struct{}
 }
 
 type transaction struct {
@@ -154,7 +161,34 @@ func (c *Checkpoint) Ack(tickets []Ticket) {
 	for _, t := range tickets {
 		c.at(t).pending--
 	}
+	c.settle()
 	c.advance()
+}
+
+// awaitSettled returns nil when every event of the open transaction t that was added so far
+// is acknowledged, or the cause of the end of one of the contexts. What was added must be on
+// its way.
+func (c *Checkpoint) awaitSettled(ctx, stop context.Context, t Ticket) error {
+	done := make(chan struct{})
+	c.mu.Lock()
+	c.settled = &settling{t, done}
+	c.settle()
+	c.mu.Unlock()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-stop.Done():
+		return context.Cause(stop)
+	}
+}
+
+func (c *Checkpoint) settle() {
+	if s := c.settled; s != nil && c.at(s.ticket).pending == 0 {
+		close(s.done)
+		c.settled = nil
+	}
 }
 
 // advance moves flushed over every leading transaction that is closed and acknowledged.

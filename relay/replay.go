@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,8 @@ const (
 	replayPrefix = "postrider/" // and the relay's name
 	// replayRows is how many rows are fetched at a time.
 	replayRows = 64
+	// answersAtOnce is for how many keys acknowledgements are awaited together.
+	answersAtOnce = 1000
 )
 
 // replayRequest is what the message says: {"replay": {"topic": "orders", "key": "42"}}.
@@ -100,6 +103,11 @@ func (e *Encoder) replay(ctx, stop context.Context, c *Change) error {
 		if err := r.part(ctx, stop, i); err != nil {
 			return err
 		}
+		if len(r.answers) == answersAtOnce || i == len(r.parts)-1 {
+			if err := r.answerAll(ctx, stop); err != nil {
+				return err
+			}
+		}
 	}
 	e.position = r.at
 	return nil
@@ -112,42 +120,58 @@ type release struct {
 	parts   []parkedPart
 	at      Position // of the next record
 	rows    outboxRows
+	answers []parkedRecord // to be given when the events are acknowledged
 }
 
-// part releases what it can of one part, in order, and answers.
+// part releases what it can of one part, in order.
 func (r *release) part(ctx, stop context.Context, i int) error {
 	p := &r.parts[i]
 	answer := parkedRecord{
 		releases: true, topic: p.topic, key: p.key, system: p.system,
 		request: r.request.ID, answer: i + 1, answers: len(r.parts),
 	}
-	end := r.at
-	end.Index += uint32(len(p.events)) // whatever becomes of them, so that what follows keeps its position
 	refused, err := r.events(ctx, stop, p, &answer)
 	if err != nil {
 		return err
 	}
-	answer.at = end
+	// Whatever became of the events, what follows keeps its position.
+	answer.at = Position{r.at.LSN, r.at.Index + uint32(len(p.events))}
 	answer.staying = len(p.events) - answer.released
 	if refused != nil {
 		answer.code, answer.reason = string(refused.Code), refused.Err.Error()
 	}
-	if err := r.insist(ctx, stop, end, func() error { return r.answer(&answer) }); err != nil {
-		return err
-	}
 	r.parked.release(&answer)
-	r.at = end
-	r.at.Index++
-	r.say(p, &answer)
+	r.answers = append(r.answers, answer)
+	r.at = Position{answer.at.LSN, answer.at.Index + 1}
 	return nil
 }
 
-func (r *release) say(p *parkedPart, answer *parkedRecord) {
-	attrs := []any{"topic", p.topic, "key", p.key, "events", answer.released, "lsn", answer.at.String()}
+// answerAll gives the answers. They are what the next relay believes, so the events have to
+// be in Kafka before: the brokers may refuse one of them yet.
+func (r *release) answerAll(ctx, stop context.Context) error {
+	if err := r.flush(ctx); err != nil {
+		return err
+	}
+	if err := r.checkpoint.awaitSettled(ctx, stop, r.ticket); err != nil {
+		return cmp.Or(context.Cause(ctx), errStopped)
+	}
+	for i := range r.answers {
+		answer := &r.answers[i]
+		if err := r.insist(ctx, stop, answer.at, func() error { return r.answer(answer) }); err != nil {
+			return err
+		}
+		r.say(answer)
+	}
+	r.answers = r.answers[:0]
+	return nil
+}
+
+func (r *release) say(answer *parkedRecord) {
+	attrs := []any{"topic", answer.topic, "key", answer.key, "events", answer.released, "lsn", answer.at.String()}
 	switch {
 	case answer.code != "":
 		r.log.Warn("key stays parked", append(attrs, "parked_events", answer.staying, "code", answer.code, "error", answer.reason)...)
-	case len(p.events) == 0:
+	case answer.released == 0:
 		r.log.Warn("a request to replay names nothing that is parked", attrs...)
 	default:
 		r.log.Info("key is released", attrs...)

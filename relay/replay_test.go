@@ -2,11 +2,14 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/postrider/postrider/relay"
@@ -203,4 +206,265 @@ func TestHaltKey_ReleaseAfterTheRowIsMended(t *testing.T) {
 	f.exec(`UPDATE outbox SET payload = '{"seq": 3}' WHERE payload->>'seq' = '3'`)
 	want(t, "outcome", f.release("a"), relay.ReplayOutcome{Topic: f.topic, Key: "a", Released: 3})
 	want(t, "published", f.byKey(f.topic, 5), map[string]string{"a": "1 2 3 4 5 "})
+}
+
+func TestHaltKey_RestartAndStandbyKnowWhatIsParked(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.haltKey()
+	active := f.start()
+	active.untilStreaming()
+	f.emit("a", 1, 1)
+	f.poison("a", 2)
+	untilParked(active, 1, 1)
+	active.halt()
+
+	f.emit("a", 3, 1)
+	f.emit("b", 1, 1)
+	active = f.start()
+	untilParked(active, 1, 2)
+	standby := f.start()
+	standby.until("standby", func(s relay.StatusReport) bool { return s.Phase == relay.PhaseStandby })
+	if s := standby.Status(); s.Parked.Keys != 0 {
+		t.Errorf("a relay that stands by says that %d keys are parked", s.Parked.Keys)
+	}
+	active.halt()
+	standby.untilStreaming()
+	f.emit("a", 4, 1)
+	f.emit("b", 2, 1)
+	untilParked(standby, 1, 3)
+	want(t, "published", f.byKey(f.topic, 3), map[string]string{"a": "1 ", "b": "1 2 "})
+
+	f.mend()
+	want(t, "outcome", f.release("a"), relay.ReplayOutcome{Topic: f.topic, Key: "a", Released: 3})
+	standby.halt()
+	r := f.start()
+	f.emit("a", 5, 1)
+	want(t, "published", f.byKey(f.topic, 7), map[string]string{"a": "1 2 3 4 5 ", "b": "1 2 "})
+	untilParked(r, 0, 0)
+	want(t, "duplicates skipped", r.Status().Skipped, 0)
+}
+
+// alterTopic sets configuration of a topic.
+func (f *fixture) alterTopic(topic, key, value string) {
+	f.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Kafka.Brokers...))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer client.Close()
+	answers, err := kadm.NewClient(client).AlterTopicConfigs(context.Background(),
+		[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: key, Value: &value}}, topic)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := answers[0].Err; err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// A release whose record the dead-letter topic does not take is not confirmed: the next
+// session, or the next relay, meets the request again and appends only what is missing.
+func TestHaltKey_ReleaseThatWasNotAcknowledgedIsCarriedOutAgain(t *testing.T) {
+	t.Parallel()
+	for name, interrupt := range map[string]func(*fixture, *running) *running{
+		"by the same relay": func(f *fixture, r *running) *running {
+			sessions := r.Status().Sessions
+			r.until("another session", func(s relay.StatusReport) bool { return s.Sessions > sessions+1 })
+			return r
+		},
+		"by another relay": func(f *fixture, r *running) *running {
+			r.halt()
+			return f.start()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.cfg.ShutdownTimeout = time.Second
+			dead := f.haltKey()
+			r := f.start()
+			r.untilStreaming()
+			f.emit("a", 1, 1)
+			f.poison("a", 2)
+			f.emit("a", 3, 1)
+			untilParked(r, 1, 2)
+			f.consume(dead, 2)
+			f.mend()
+			f.alterTopic(dead, "max.message.bytes", "100")
+			f.exec(`SELECT pg_logical_emit_message(true, $1, $2::text)`, "postrider/"+f.cfg.Name, `{"replay":{"key":"a"}}`)
+			f.emit("a", 4, 1)
+			wantSeqs(t, seqs(t, f, f.topic, 4), 1, 2, 3, 4)
+			r.untilHalted(relay.RecordTooLarge)
+			f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload) VALUES ('order', 'a', 'order.created', '{"seq": 5, "shape": ""}')`)
+			end := f.lsn("pg_current_wal_insert_lsn()")
+			r = interrupt(f, r)
+			f.alterTopic(dead, "max.message.bytes", "100000")
+			untilParked(r, 1, 1)
+			f.eventually("all is confirmed", func() bool { return f.confirmed() >= end })
+			f.exec(`UPDATE outbox SET payload = '{"seq": 5}' WHERE payload->>'seq' = '5'`)
+			want(t, "outcome", f.release("a"), relay.ReplayOutcome{Topic: f.topic, Key: "a", Released: 1})
+			f.emit("a", 6, 1)
+			wantSeqs(t, seqs(t, f, f.topic, 6), 1, 2, 3, 4, 5, 6)
+			untilParked(r, 0, 0)
+		})
+	}
+}
+
+func TestHaltKey_RecordTooLargeIsReleasedWhenTheTopicTakesIt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.cfg.Kafka.DeadLetterTopic = f.haltKey()
+	small := f.createTopic(map[string]string{"max.message.bytes": "2000"})
+	f.cfg.Outbox.Topic, f.cfg.Kafka.Compression = small, "none"
+	r := f.start()
+	r.untilStreaming()
+	f.emitOneTooLarge()
+	untilParked(r, 1, 51)
+	wantSeqs(t, seqs(t, f, small, 49)[40:], 41, 42, 43, 44, 45, 46, 47, 48, 49)
+	got := f.release("a")
+	want(t, "code and counts", []any{got.Code, got.Released, got.Parked}, []any{relay.RecordTooLarge, 0, 51})
+	f.alterTopic(small, "max.message.bytes", "100000")
+	want(t, "outcome", f.release("a"), relay.ReplayOutcome{Topic: small, Key: "a", Released: 51})
+	for i, seq := range seqs(t, f, small, 100) {
+		if seq != int64(i+1) {
+			t.Fatalf("record %d is event %d", i, seq)
+		}
+	}
+}
+
+func TestHaltKey_EventWhoseTopicCannotBeToldParksItsKeyForEveryTopic(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.haltKey()
+	other := f.createTopic(nil)
+	r := f.start()
+	r.untilStreaming()
+	emit := func(seq int, topic *string) {
+		f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload, topic)
+			VALUES ('order', 'a', 'order.created', json_build_object('seq', $1::int), $2)`, seq, topic)
+	}
+	bad := "no topic!"
+	f.poison("a", 1)
+	emit(2, &bad)
+	emit(3, nil)
+	emit(4, &other)
+	f.emit("b", 1, 1)
+	untilParked(r, 2, 4)
+	want(t, "published", f.byKey(f.topic, 1), map[string]string{"b": "1 "})
+
+	f.exec(`UPDATE outbox SET topic = NULL WHERE topic = $1`, bad)
+	unknown := ""
+	outcomes, err := relay.RequestReplay(t.Context(), f.cfg, relay.ReplayRequest{All: true, Topic: &unknown}, nil)
+	if err != nil || len(outcomes) != 1 || outcomes[0].Released != 0 || !strings.Contains(outcomes[0].Reason, f.topic) {
+		t.Errorf("released before the events in front of it: %+v, %v", outcomes, err)
+	}
+	f.mend()
+	var progress []string
+	outcomes, err = relay.RequestReplay(t.Context(), f.cfg, relay.ReplayRequest{All: true},
+		func(answered, of int) { progress = append(progress, fmt.Sprintf("%d/%d", answered, of)) })
+	if err != nil || len(outcomes) != 2 {
+		t.Fatalf("outcomes %+v, %v", outcomes, err)
+	}
+	want(t, "progress", progress, []string{"1/2", "2/2"})
+	want(t, "published", f.byKey(f.topic, 4), map[string]string{"a": "1 2 3 ", "b": "1 "})
+	want(t, "published", f.byKey(other, 1), map[string]string{"a": "4 "})
+	untilParked(r, 0, 0)
+}
+
+func TestHaltKey_RowThatIsGoneStaysParkedAndSaysSo(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.haltKey()
+	r := f.start()
+	r.untilStreaming()
+	f.poison("a", 1)
+	f.poison("a", 2)
+	f.emit("a", 3, 1)
+	untilParked(r, 1, 3)
+	f.mend()
+	f.exec(`DELETE FROM outbox WHERE payload->>'seq' = '2'`)
+	got := f.release("a")
+	if got.Released != 1 || got.Parked != 2 || !strings.Contains(got.Reason, "not in the table any more") {
+		t.Errorf("outcome %+v", got)
+	}
+	want(t, "outcome", f.release("nobody"), relay.ReplayOutcome{Key: "nobody"})
+}
+
+func TestHaltKey_RequestsThatMakeNoSenseAreCountedAndPassedOver(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.haltKey()
+	r := f.start()
+	r.untilStreaming()
+	f.poison("a", 1)
+	untilParked(r, 1, 1)
+	f.mend()
+	for _, content := range []string{"", "{", "{}", `{"replay":{}}`, `{"replay":{"key":7}}`, `{"replay":{"key":"a","all":true}}`} {
+		f.exec(`SELECT pg_logical_emit_message(true, $1, $2::text)`, "postrider/"+f.cfg.Name, content)
+	}
+	f.exec(`SELECT pg_logical_emit_message(false, $1, $2::text)`, "postrider/"+f.cfg.Name, `{"replay":{"key":"a"}}`)
+	for _, prefix := range []string{"postrider/other", "somebody"} {
+		f.exec(`SELECT pg_logical_emit_message(true, $1, $2::text)`, prefix, `{"replay":{"key":"a"}}`)
+	}
+	f.emit("b", 1, 1)
+	f.consume(f.topic, 1)
+	want(t, "requests passed over", r.metric(`postrider_errors_total{class="replay"`), 7)
+	want(t, "messages of others", r.metric(`postrider_changes_ignored_total{kind="message"`), 2)
+	untilParked(r, 1, 1)
+}
+
+func TestHaltKey_WarnsOfADeadLetterTopicThatForgets(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	dead := f.haltKey()
+	f.alterTopic(dead, "retention.ms", "604800000")
+	r := f.start()
+	r.untilStreaming()
+	f.poison("a", 1)
+	untilParked(r, 1, 1)
+	log := r.logs.String()
+	if strings.Count(log, "the dead-letter topic forgets") != 1 || !strings.Contains(log, "retention.ms=604800000") {
+		t.Errorf("no warning, or several:\n%s", log)
+	}
+	r.halt()
+	f.alterTopic(dead, "retention.ms", "-1")
+	f.alterTopic(dead, "retention.bytes", "-1")
+	r = f.start()
+	untilParked(r, 1, 1)
+	if strings.Contains(r.logs.String(), "forgets") {
+		t.Error("a warning without reason")
+	}
+}
+
+func TestHaltKey_ListParkedNeedsNoRelay(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	if _, err := relay.ListParked(t.Context(), f.cfg); !errors.Is(err, relay.ErrNotHaltKey) {
+		t.Errorf("%v", err)
+	}
+	f.haltKey()
+	r := f.start()
+	r.untilStreaming()
+	f.poison("a", 1)
+	f.emit("a", 2, 2)
+	f.poison("b", 1)
+	untilParked(r, 2, 4)
+	r.until("all acknowledged", func(s relay.StatusReport) bool { return s.InFlight == 0 })
+	shown := r.Status().Parked.Examples
+	r.halt()
+	keys, err := relay.ListParked(t.Context(), f.cfg)
+	if err != nil || len(keys) != 2 {
+		t.Fatalf("%+v, %v", keys, err)
+	}
+	for i, k := range keys {
+		if age := time.Since(k.Since); age < 0 || age > patience {
+			t.Errorf("parked since %v", k.Since)
+		}
+		keys[i].Since, shown[i].Since = time.Time{}, time.Time{}
+	}
+	want(t, "parked keys", keys, shown)
+	if first, last := keys[0].First, keys[0].Last; keys[0].Events != 3 || first.Position >= last.Position || first.ID == last.ID {
+		t.Errorf("listed %+v", keys[0])
+	}
 }
