@@ -192,7 +192,7 @@ func (p *Publisher) refused(part *partition, err sarama.KError) error {
 	code, hint := PoisonEvent, hintPoison
 	if errors.Is(err, sarama.ErrMessageSizeTooLarge) || errors.Is(err, sarama.ErrMessageSetSizeTooLarge) {
 		code = RecordTooLarge
-		hint = "raise max.message.bytes of the topic or set on_poison: dead-letter, and restart the relay"
+		hint = "raise max.message.bytes of the topic or set on_poison (halt-key, dead-letter), and restart the relay"
 	}
 	r := part.batched[0].record()
 	h := halt(code, hint, "record of %d bytes for topic %q, key %q, at %s: %w", len(r.Value), part.topic, r.Key, meta.position, err)

@@ -98,6 +98,7 @@ type cluster struct {
 	known  map[string][]Position
 	// confirmed is where the slot stood when the session began.
 	confirmed LSN
+	lasting   string // a topic whose records are kept for ever, if it is made
 	// held is when this session got the slot, before the first record of the stream.
 	held    time.Time
 	group   group
@@ -262,10 +263,15 @@ func (c *cluster) createTopic(name string) error {
 	if err != nil {
 		return fmt.Errorf("create topic %q: %w", name, kafkaError(err))
 	}
-	err = admin.CreateTopic(name, &sarama.TopicDetail{
+	detail := sarama.TopicDetail{
 		NumPartitions:     c.cfg.CreateTopics.Partitions,
 		ReplicationFactor: c.cfg.CreateTopics.ReplicationFactor,
-	}, false)
+	}
+	if name == c.lasting {
+		forever := "-1"
+		detail.ConfigEntries = map[string]*string{"retention.ms": &forever, "retention.bytes": &forever}
+	}
+	err = admin.CreateTopic(name, &detail, false)
 	if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
 		return fmt.Errorf("create topic %q: %w", name, kafkaError(err))
 	}

@@ -319,6 +319,9 @@ func (r *Relay) assemble(p *pipeline) error {
 	if p.kafka.known == nil {
 		r.parked.forget() // for the same reasons
 	}
+	if r.parked != nil {
+		p.kafka.lasting = r.cfg.Kafka.DeadLetterTopic
+	}
 	p.encoder.parked, p.encoder.system = r.parked, p.now.System
 	p.chunks = newChunks()
 	p.drained, p.kept, p.slotReady = make(chan struct{}), make(chan struct{}), make(chan struct{})

@@ -147,7 +147,7 @@ func (o *outboxRoute) bind(rel *Relation) error {
 	return nil
 }
 
-const hintPoison = "mend the cause (schema, topic), or set on_poison: dead-letter and restart the relay"
+const hintPoison = "mend the cause (schema, topic), or set on_poison (halt-key, dead-letter) and restart the relay"
 
 func poison(format string, args ...any) *HaltError {
 	return halt(PoisonEvent, hintPoison, format, args...)
