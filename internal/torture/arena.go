@@ -27,6 +27,10 @@ const (
 	// deadLetterBytes is what a record of the dead-letter topic may have: what is too large
 	// elsewhere must fit there.
 	deadLetterBytes = "16777216"
+	// topicBytes is what a record of the other topics may have.
+	topicBytes = "9437184"
+	// walSenderTimeout is short, so that links that died are found while a test waits.
+	walSenderTimeout = 10 * time.Second
 )
 
 // Arena is everything that one run takes place on: servers, a database, topics, a registry,
@@ -154,7 +158,7 @@ func (a *Arena) makeTopics(ctx context.Context) error {
 	a.topics = []string{a.name + ".a", a.name + ".b"}
 	a.deadLetters = a.name + ".dead"
 	for _, topic := range a.topics {
-		if err := a.makeTopic(ctx, topic, nil); err != nil {
+		if err := a.makeTopic(ctx, topic, map[string]*string{"max.message.bytes": kadm.StringPtr(topicBytes)}); err != nil {
 			return err
 		}
 	}
@@ -193,9 +197,14 @@ func (a *Arena) makeDatabase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, "CREATE DATABASE "+a.name)
-	if err == nil {
-		_, err = conn.Exec(ctx, "ALTER DATABASE "+a.name+" SET logical_decoding_work_mem = '64kB'")
+	for _, statement := range []string{
+		"CREATE DATABASE %s",
+		"ALTER DATABASE %s SET logical_decoding_work_mem = '64kB'",
+		fmt.Sprintf("ALTER DATABASE %%s SET wal_sender_timeout = '%ds'", int(walSenderTimeout.Seconds())),
+	} {
+		if _, err = conn.Exec(ctx, fmt.Sprintf(statement, a.name)); err != nil {
+			break
+		}
 	}
 	closeConn(conn)
 	if err != nil {

@@ -36,6 +36,8 @@ type checker struct {
 	faults   []injection
 	first    map[string]int // first finding of an event, by id
 	copies   []int          // findings that are not the first of their event
+
+	lost, reordered int // what loss and order have counted
 }
 
 // newChecker sorts findings. Records of one partition keep their order; those of a key that
@@ -88,10 +90,14 @@ func (c *checker) describe(e event) string {
 // loss is I1.
 func (c *checker) loss() verdict {
 	v := verdict{ok: true}
-	var published, dead, lost int
+	var published, dead, deleted, lost int
 	for _, e := range c.events {
 		i, found := c.first[e.id]
-		if !found {
+		switch {
+		case !found && e.fate == toDeleted:
+			deleted++
+			continue
+		case !found:
 			lost++
 			v.blame("lost: %s", c.describe(e))
 			continue
@@ -112,7 +118,11 @@ func (c *checker) loss() verdict {
 			v.blame("in topic %s: %s", f.partition.topic, c.describe(e))
 		}
 	}
+	c.lost = lost
 	v.text = fmt.Sprintf("%d committed events, %d published, %d dead letters, %d lost", len(c.events), published, dead, lost)
+	if deleted > 0 {
+		v.text += fmt.Sprintf(", %d deleted with their topic", deleted)
+	}
 	return v
 }
 
@@ -150,6 +160,7 @@ func (c *checker) order() verdict {
 			}
 		}
 	}
+	c.reordered = reordered + forgiven
 	v.text = fmt.Sprintf("%d keys, %d reorderings%s", len(firsts), reordered, excused(forgiven))
 	return v
 }
@@ -210,6 +221,9 @@ func (c *checker) slot() verdict {
 	}
 	ends := make([]end, 0, len(c.events))
 	for n, e := range c.events {
+		if e.fate == toDeleted {
+			continue
+		}
 		at := end{e.bound, -1, n}
 		if i, found := c.first[e.id]; found {
 			at.finding = i

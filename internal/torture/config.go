@@ -48,6 +48,10 @@ type Config struct {
 	Keys int
 	// Large is the number of events in the occasional large transaction. Defaults to 2000.
 	Large int
+	// Huge is the number of events of the fault huge-transaction. Defaults to 50000.
+	Huge int
+	// Backlog is the number of events that wait for a relay which was down. Defaults to 20000.
+	Backlog int
 	// MemoryBound is what the relay may have resident. Defaults to 150 MB.
 	MemoryBound int64
 	// Patience is how long the lag may take to return to 0 after a fault. Defaults to 60 s.
@@ -73,6 +77,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Rate, 200)
 	setDefault(&c.Keys, 64)
 	setDefault(&c.Large, 2000)
+	setDefault(&c.Huge, 50_000)
+	setDefault(&c.Backlog, 20_000)
 	setDefault(&c.MemoryBound, 150<<20)
 	setDefault(&c.Patience, time.Minute)
 	if c.Logger == nil {

@@ -23,6 +23,8 @@ type Fault struct {
 	// Operator marks faults after which somebody must mend something by hand, as Run does.
 	// They are not drawn by chance.
 	Operator bool
+	// Slow marks faults that take so long that the matrix injects them once.
+	Slow bool
 	// Run injects the fault and takes it away. An error means that it could not be injected,
 	// or that what must follow did not.
 	Run func(context.Context, *Arena) error
@@ -58,7 +60,7 @@ func (n Need) missing(s *Servers) string {
 }
 
 // Faults are all faults, in the order of the matrix.
-var Faults = slices.Concat(relayFaults)
+var Faults = slices.Concat(relayFaults, serverFaults, networkFaults, eventFaults, registryFaults, topicFaults, catalogFaults)
 
 // FaultNamed returns the fault of that name, or nil.
 func FaultNamed(name string) *Fault {

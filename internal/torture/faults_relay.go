@@ -2,9 +2,15 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"os/exec"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/postrider/postrider/relay"
 )
 
 // relayFaults end, stop and freeze the relay itself.
@@ -19,13 +25,37 @@ var relayFaults = []Fault{
 	{
 		Name: "kill", Row: 1, What: "kill -9 at a random moment",
 		Run: func(ctx context.Context, a *Arena) error {
-			r := a.relays[0]
-			r.kill()
-			a.chance(ctx, 300*time.Millisecond)
-			if err := r.start(); err != nil {
+			a.relays[0].kill()
+			return a.relays[0].comeBack(ctx)
+		},
+	},
+	{
+		Name: "kill-stalled", Row: 1, What: "kill -9 while Kafka does not answer and everything is queued", Needs: KafkaProxy,
+		Run: func(ctx context.Context, a *Arena) error {
+			silence := toxic{"timeout", map[string]int{"timeout": 0}, true}
+			if err := silence.add(a.proxies.kafka); err != nil {
 				return err
 			}
-			return r.awaitStreaming(ctx)
+			pause(ctx, 1500*time.Millisecond)
+			a.relays[0].kill()
+			if err := silence.remove(a.proxies.kafka); err != nil {
+				return err
+			}
+			return a.relays[0].comeBack(ctx)
+		},
+	},
+	{
+		Name: "kill-waiting", Row: 1, What: "kill -9 while an event waits for its schema and others queue behind it",
+		Run: func(ctx context.Context, a *Arena) error {
+			a.registry.fail(http.StatusServiceUnavailable, 0)
+			defer a.registry.fail(0, 0)
+			if err := a.unknownType(ctx); err != nil {
+				return err
+			}
+			pause(ctx, 1500*time.Millisecond)
+			a.relays[0].kill()
+			a.registry.fail(0, 0)
+			return a.relays[0].comeBack(ctx)
 		},
 	},
 	{
@@ -33,20 +63,83 @@ var relayFaults = []Fault{
 		Run: func(ctx context.Context, a *Arena) error {
 			r := a.relays[0]
 			r.stop()
-			a.chance(ctx, 300*time.Millisecond)
-			if err := r.start(); err != nil {
+			if err := r.comeBack(ctx); err != nil {
 				return err
 			}
-			return r.awaitStreaming(ctx)
+			// All that was read was confirmed before the end, so Postgres sends none of it again.
+			s, err := r.status(ctx)
+			if err == nil && s.Skipped > 0 {
+				a.violate("I3", "%d events were sent again by Postgres after a clean stop, and skipped", s.Skipped)
+			}
+			return err
+		},
+	},
+	freeze("freeze", "SIGSTOP for some seconds, then SIGCONT", 2*time.Second, false),
+	freeze("freeze-long", "SIGSTOP for twice wal_sender_timeout, then SIGCONT", 2*walSenderTimeout, true),
+	{
+		Name: "takeover-kill", Row: 15, What: "the active relay of two killed", Needs: Standby,
+		Run: func(ctx context.Context, a *Arena) error {
+			return a.takeover(ctx, (*instance).kill, "takeover after kill -9", 5*time.Second)
 		},
 	},
 	{
-		Name: "freeze", Row: 2, What: "SIGSTOP for a few seconds, then SIGCONT",
+		Name: "takeover-term", Row: 15, What: "the active relay of two stopped", Needs: Standby,
+		Run: func(ctx context.Context, a *Arena) error {
+			return a.takeover(ctx, (*instance).stop, "takeover after SIGTERM", time.Second)
+		},
+	},
+	{
+		Name: "upgrade", Row: 18, What: "a new relay started beside the old one, which is then stopped", Needs: Standby,
+		Run: func(ctx context.Context, a *Arena) error {
+			old, fresh, err := a.roles(ctx)
+			if err != nil {
+				return err
+			}
+			fresh.stop()
+			if err := fresh.start(); err != nil {
+				return err
+			}
+			pause(ctx, time.Second)
+			old.stop()
+			if err := fresh.awaitStreaming(ctx); err != nil {
+				return err
+			}
+			return old.start()
+		},
+	},
+	{
+		Name: "config-error", Row: 18, What: "restarted with a configuration that is wrong, then with the right one",
 		Run: func(ctx context.Context, a *Arena) error {
 			r := a.relays[0]
-			r.signal(syscall.SIGSTOP)
-			defer r.signal(syscall.SIGCONT)
-			a.chance(ctx, 4*time.Second)
+			r.stop()
+			out, err := exec.CommandContext(ctx, a.binary, "relay", "-c", r.config, "--set", "kafka.compression=brotli").CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "kafka.compression") {
+				return fmt.Errorf("with kafka.compression=brotli the relay ended with %v and said %q", err, out)
+			}
+			return r.comeBack(ctx)
+		},
+	},
+	{
+		Name: "backlog", Row: 16, Slow: true, What: "the relay down while a backlog grows",
+		Run: func(ctx context.Context, a *Arena) error {
+			r := a.relays[0]
+			r.kill()
+			rows := a.cfg.Backlog
+			began := time.Now()
+			for left := rows; left > 0; left -= 500 {
+				if err := a.writer.commit(plan{segments: [][]draft{a.writer.drafts(min(left, 500), left/500%2 == 0)}}); err != nil {
+					return err
+				}
+			}
+			a.log.Info("backlog written", "events", rows, "took", time.Since(began).String())
+			if err := r.comeBack(ctx); err != nil {
+				return err
+			}
+			began = time.Now()
+			if _, ok := a.recover(ctx); ok {
+				a.notice(fmt.Sprintf("catching up with %d events", rows), time.Since(began))
+			}
 			return nil
 		},
 	},
@@ -70,13 +163,80 @@ func crashPoint(point string, most int) Fault {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			a.chance(ctx, 300*time.Millisecond)
-			if err := r.start(); err != nil {
-				return err
-			}
-			return r.awaitStreaming(ctx)
+			return r.comeBack(ctx)
 		},
 	}
+}
+
+// freeze makes the fault of a relay that stands still without knowing it.
+func freeze(name, what string, least time.Duration, slow bool) Fault {
+	return Fault{
+		Name: name, Row: 2, What: what, Slow: slow,
+		Run: func(ctx context.Context, a *Arena) error {
+			r := a.relays[0]
+			r.signal(syscall.SIGSTOP)
+			defer r.signal(syscall.SIGCONT)
+			pause(ctx, least)
+			a.chance(ctx, time.Second)
+			return nil
+		},
+	}
+}
+
+// comeBack starts the relay again after a while, and returns when it does its work: it
+// streams, or stands by where another one does.
+func (i *instance) comeBack(ctx context.Context) error {
+	i.arena.chance(ctx, 300*time.Millisecond)
+	if err := i.start(); err != nil {
+		return err
+	}
+	return i.await(ctx, "streaming or standing by", func(s relay.StatusReport) bool {
+		return s.Phase == relay.PhaseStreaming || s.Phase == relay.PhaseStandby
+	})
+}
+
+// roles returns the relay that streams and one that stands by.
+func (a *Arena) roles(ctx context.Context) (active, standby *instance, err error) {
+	waiting, cancel := context.WithTimeout(ctx, a.cfg.Patience)
+	defer cancel()
+	for {
+		active, standby = nil, nil
+		for _, i := range a.relays {
+			switch s, err := i.status(waiting); {
+			case err != nil:
+			case s.Phase == relay.PhaseStreaming:
+				active = i
+			case s.Phase == relay.PhaseStandby:
+				standby = i
+			}
+		}
+		if active != nil && standby != nil {
+			return active, standby, nil
+		}
+		if !pause(waiting, 20*time.Millisecond) {
+			return nil, nil, fmt.Errorf("there is not one relay that streams and one that stands by within %v", a.cfg.Patience)
+		}
+	}
+}
+
+// takeover ends the active relay and measures how long it takes until another publishes.
+func (a *Arena) takeover(ctx context.Context, end func(*instance), what string, bound time.Duration) error {
+	active, standby, err := a.roles(ctx)
+	if err != nil {
+		return err
+	}
+	end(active)
+	began := time.Now()
+	err = standby.await(ctx, "publishing", func(s relay.StatusReport) bool { return s.Phase == relay.PhaseStreaming && s.Published > 0 })
+	if err != nil {
+		return err
+	}
+	took := time.Since(began)
+	a.notice(what, took)
+	if took > bound {
+		a.violate("I7", "%s took %s, the bound is %s", what, brief(took), brief(bound))
+	}
+	return active.comeBack(ctx)
 }
 
 // chance waits for a random time up to most.

@@ -13,7 +13,7 @@ type fate uint8
 const (
 	toTopic      fate = iota
 	toDeadLetter      // it can never be published
-	toEither          // it may have expired
+	toDeleted         // its topic was deleted after it had been seen there
 )
 
 // event is one committed event.

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/avro"
 
 	schemaregistry "github.com/postrider/postrider/schema-registry"
+	"github.com/postrider/postrider/schema-registry/avroschema"
 )
 
 // registry is a real schema registry in this process that can be made to fail.
@@ -22,6 +23,7 @@ type registry struct {
 	http   *http.Client
 
 	mu      sync.Mutex
+	store   *schemaregistry.Registry
 	handler http.Handler
 	status  int // to answer everything with; 0 for none, dropConnection for no answer
 	delay   time.Duration
@@ -37,7 +39,7 @@ func startRegistry() (*registry, error) {
 		return nil, err
 	}
 	r := &registry{url: "http://" + listener.Addr().String(), http: &http.Client{Transport: &http.Transport{}}, schemas: make(map[int32]*avro.Schema)}
-	r.wipe()
+	r.empty()
 	r.server = &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = r.server.Serve(listener) }() // until close
 	if r.client, err = schemaregistry.NewClient(schemaregistry.ClientConfig{URL: r.url}); err != nil {
@@ -71,11 +73,40 @@ func (r *registry) fail(status int, delay time.Duration) {
 	r.status, r.delay = status, delay
 }
 
-// wipe makes the registry forget everything.
-func (r *registry) wipe() {
+// empty puts an empty registry in the place of the present one, which it returns.
+func (r *registry) empty() http.Handler {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.handler = schemaregistry.NewHandler(schemaregistry.New(schemaregistry.NewMemoryStore()), schemaregistry.HandlerConfig{})
+	before := r.handler
+	r.store = schemaregistry.New(schemaregistry.NewMemoryStore())
+	r.handler = schemaregistry.NewHandler(r.store, schemaregistry.HandlerConfig{})
+	return before
+}
+
+// wipe makes the registry forget everything, and returns what brings back its content.
+func (r *registry) wipe() (restore func()) {
+	r.mu.Lock()
+	store := r.store
+	r.mu.Unlock()
+	before := r.empty()
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.store, r.handler = store, before
+	}
+}
+
+// registerBehind registers past the failures of the HTTP server.
+func (r *registry) registerBehind(ctx context.Context, name string) error {
+	r.mu.Lock()
+	store := r.store
+	r.mu.Unlock()
+	schema, err := avroschema.Parse(schemaText(name))
+	if err != nil {
+		return err
+	}
+	_, _, err = store.Register(ctx, "torture."+name, schema)
+	return err
 }
 
 // register puts in the schema of an ordinary payload for an event type torture.NAME.

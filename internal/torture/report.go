@@ -50,6 +50,9 @@ type Report struct {
 	Seed      uint64                     `json:"seed"`
 	Server    string                     `json:"postgres"`
 	Took      time.Duration              `json:"took_ns"`
+	Committed int                        `json:"committed"`
+	Lost      int                        `json:"lost"`
+	Reordered int                        `json:"reordered"`
 	Lines     []Line                     `json:"invariants"`
 	Faults    []FaultLine                `json:"faults"`
 	Durations map[string][]time.Duration `json:"durations_ns"`

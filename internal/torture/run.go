@@ -240,6 +240,7 @@ func (a *Arena) check(c *checker, took time.Duration) *Report {
 		r.Logs = ""
 	}
 	r.Faults = summarize(c.faults)
+	r.Committed, r.Lost, r.Reordered = len(c.events), c.lost, c.reordered
 	return r
 }
 

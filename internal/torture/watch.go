@@ -90,3 +90,10 @@ func (w *watcher) ask(ctx context.Context) map[string]relay.StatusReport {
 func newWatcher(a *Arena) *watcher {
 	return &watcher{arena: a, halts: make(map[relay.HaltCode]int)}
 }
+
+// hold records for how long the slot was watched in a halt.
+func (w *watcher) hold(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.held += d
+}

@@ -94,6 +94,7 @@ type plan struct {
 	savepoint []draft   // inserted and rolled back before the last segment
 	rollback  bool
 	hold      time.Duration // how long it stays open
+	nested    bool          // each segment is in a savepoint, which is released
 }
 
 // plan draws a transaction.
@@ -183,6 +184,15 @@ func (w *writer) transact(ctx context.Context, p plan, record *transaction) erro
 	return nil
 }
 
+// emitRaw commits one event by a statement of the caller's, which inserts it.
+func (w *writer) emitRaw(ctx context.Context, e event, statement string, args ...any) error {
+	if err := w.arena.exec(ctx, statement, args...); err != nil {
+		return err
+	}
+	w.arena.ledger.commit(transaction{events: []event{e}}, unknownLSN)
+	return nil
+}
+
 // unknownLSN is above all others.
 const unknownLSN = ^pglogrepl.LSN(0)
 
@@ -197,7 +207,16 @@ func (w *writer) fill(ctx context.Context, tx pgx.Tx, p plan, record *transactio
 				return err
 			}
 		}
-		events, err := w.insert(ctx, tx, drafts, versions, record.number)
+		inner := tx
+		if p.nested {
+			if inner, err = tx.Begin(ctx); err != nil {
+				return err
+			}
+		}
+		events, err := w.insert(ctx, inner, drafts, versions, record.number)
+		if err == nil && p.nested {
+			err = inner.Commit(ctx)
+		}
 		if err != nil {
 			return err
 		}
@@ -274,7 +293,7 @@ func (w *writer) insert(ctx context.Context, tx pgx.Tx, drafts []draft, versions
 	rows := make([]outbox.Event, len(drafts))
 	for i, d := range drafts {
 		versions[d.key]++
-		id := w.id(number, i)
+		id := w.id(number)
 		body := payload{Key: d.key, Version: versions[d.key], Tx: number, Filler: d.filler}
 		events[i] = event{id: formatID(id), topic: d.topic, key: d.key, version: body.Version, tx: number, fate: d.fate}
 		rows[i] = outbox.Event{
@@ -328,7 +347,7 @@ func insertJSON(ctx context.Context, tx pgx.Tx, rows []outbox.Event) error {
 
 // id returns an event's id. Like everything else here it depends on the seed alone, but for
 // the first bytes, which tell runs apart.
-func (w *writer) id(number int64, _ int) (id [16]byte) {
+func (w *writer) id(number int64) (id [16]byte) {
 	copy(id[:4], w.arena.runID[:])
 	binary.BigEndian.PutUint32(id[4:], uint32(number>>32))
 	binary.BigEndian.PutUint64(id[8:], w.rng.Uint64())

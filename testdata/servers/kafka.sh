@@ -7,9 +7,10 @@
 #                                    stops all nodes, or the one of that number, with --immediate by
 #                                    SIGKILL; `start` brings them back on their ports
 #
-# DIR keeps data, logs, ports and certificates and may be removed after `stop`. Every node has three
-# listeners: plain text; SASL over TLS (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512); and TLS that demands a
-# client certificate. ACLs are enforced once a resource has one; the plain listener is above them.
+# DIR keeps data, logs, ports and certificates and may be removed after `stop`. Every node has four
+# listeners: plain text; SASL over TLS (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512); TLS that demands a
+# client certificate; and plain text behind a proxy, which is whoever listens on KAFKA_PROXY and
+# passes on to KAFKA_PROXIED. ACLs are enforced once a resource has one; plain text is above them.
 #
 # With Java 17 and Maven the broker's jars are fetched once into $POSTRIDER_CACHE (default: .cache in
 # the checkout). Without them, but with a Docker engine, the apache/kafka image runs the same files.
@@ -54,15 +55,15 @@ fetch_jars() {
 }
 
 properties() {
-  local node=$1 plain sasl mtls controller factor=$(( NODES < 3 ? 1 : 3 ))
-  read -r plain sasl mtls controller <"$DIR/node$node/ports"
+  local node=$1 plain sasl mtls controller proxied proxy factor=$(( NODES < 3 ? 1 : 3 ))
+  read -r plain sasl mtls controller proxied proxy <"$DIR/node$node/ports"
   cat <<P
 process.roles=broker,controller
 node.id=$node
 controller.quorum.voters=$VOTERS
-listeners=PLAINTEXT://127.0.0.1:$plain,SASL://127.0.0.1:$sasl,MTLS://127.0.0.1:$mtls,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$plain,SASL://127.0.0.1:$sasl,MTLS://127.0.0.1:$mtls
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_SSL,MTLS:SSL,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$plain,SASL://127.0.0.1:$sasl,MTLS://127.0.0.1:$mtls,PROXIED://127.0.0.1:$proxied,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$plain,SASL://127.0.0.1:$sasl,MTLS://127.0.0.1:$mtls,PROXIED://127.0.0.1:$proxy
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_SSL,MTLS:SSL,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$DIR/node$node/data
@@ -110,7 +111,7 @@ X
   VOTERS=
   for node in $(seq "$NODES"); do
     mkdir -p "$DIR/node$node"
-    echo "$(free_port) $(free_port) $(free_port) $(free_port)" >"$DIR/node$node/ports"
+    echo "$(free_port) $(free_port) $(free_port) $(free_port) $(free_port) $(free_port)" >"$DIR/node$node/ports"
     VOTERS+=${VOTERS:+,}$node@127.0.0.1:$(cut -d' ' -f4 "$DIR/node$node/ports")
   done
   for node in $(seq "$NODES"); do
@@ -218,6 +219,8 @@ export KAFKA_SASL_BROKERS='$(addresses 2)'
 export KAFKA_SASL_USERNAME='$USER_NAME'
 export KAFKA_SASL_PASSWORD='$PASSWORD'
 export KAFKA_MTLS_BROKERS='$(addresses 3)'
+export KAFKA_PROXIED='$(addresses 5)'
+export KAFKA_PROXY='$(addresses 6)'
 export KAFKA_TLS_CA='$DIR/tls/ca.pem'
 export KAFKA_TLS_CERT='$DIR/tls/client.pem'
 export KAFKA_TLS_KEY='$DIR/tls/client.key'

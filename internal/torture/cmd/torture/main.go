@@ -43,6 +43,7 @@ func newCommand() *cobra.Command {
 		asJSON  bool
 		verbose bool
 		list    bool
+		matrix  bool
 	)
 	cmd := &cobra.Command{
 		Use:   "torture",
@@ -71,6 +72,9 @@ Exits 1 when an invariant is broken, 2 when nothing could be proved.`,
 				cfg.Seed = uint64(time.Now().UnixNano()) % 1_000_000
 			}
 			fmt.Fprintf(os.Stderr, "seed %d\n", cfg.Seed)
+			if matrix {
+				return runMatrix(cmd, cfg, screen, asJSON)
+			}
 			report, err := torture.Run(cmd.Context(), cfg)
 			screen.clear()
 			if err != nil {
@@ -100,6 +104,7 @@ Exits 1 when an invariant is broken, 2 when nothing could be proved.`,
 	f.Uint64Var(&cfg.Seed, "seed", 0, "draw the same faults as a run that printed this seed")
 	f.StringSliceVar(&cfg.Faults, "faults", nil, "draw from these faults only (--list shows all)")
 	f.StringSliceVar(&cfg.Script, "script", nil, "inject these faults in this order, and end")
+	f.BoolVar(&matrix, "matrix", false, "run every fault by itself and print a line for each row of the fault matrix")
 	f.IntVar(&cfg.Relays, "relays", 1, "relays that share the slot")
 	f.StringVar(&cfg.Binary, "relay", "", "the relay to run; default: built from this checkout with failpoints")
 	f.StringVar(&cfg.Bug, "bug", "", "give the relay a known bug, to see that it is found")
@@ -107,12 +112,42 @@ Exits 1 when an invariant is broken, 2 when nothing could be proved.`,
 	f.IntVar(&cfg.Rate, "rate", 200, "transactions a second")
 	f.IntVar(&cfg.Keys, "keys", 64, "keys of the events")
 	f.IntVar(&cfg.Large, "large", 2000, "events of an occasional large transaction")
+	f.IntVar(&cfg.Huge, "huge", 50_000, "events of the fault huge-transaction")
+	f.IntVar(&cfg.Backlog, "backlog", 20_000, "events of the fault backlog")
 	f.DurationVar(&cfg.Patience, "patience", time.Minute, "how long a recovery may take")
 	f.StringVar(&cfg.Dir, "dir", "", "where the relays' logs go")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log each fault")
 	f.BoolVar(&list, "list", false, "list the faults and end")
 	return cmd
+}
+
+// runMatrix prints each row as soon as it is known.
+func runMatrix(cmd *cobra.Command, cfg torture.Config, screen *screen, asJSON bool) error {
+	var rows []torture.Row
+	err := torture.Matrix(cmd.Context(), cfg, func(row torture.Row) {
+		screen.clear()
+		rows = append(rows, row)
+		if !asJSON {
+			row.Print(cmd.OutOrStdout())
+		}
+	})
+	if asJSON {
+		encoder := json.NewEncoder(cmd.OutOrStdout())
+		encoder.SetIndent("", "  ")
+		err = errors.Join(err, encoder.Encode(rows))
+	} else {
+		fmt.Fprintf(cmd.OutOrStdout(), "repeat with: make torture ARGS='%s'\n", repeat(cfg.Seed))
+	}
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if !row.OK() {
+			return errBroken
+		}
+	}
+	return nil
 }
 
 func printFaults(cmd *cobra.Command) {
