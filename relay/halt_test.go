@@ -162,10 +162,17 @@ func TestRegistryOutage_KnownSchemasGoOnAndUnknownOnesWait(t *testing.T) {
 	wantSeqs(t, seqs(t, f, f.topic, 2), 1, 2)
 	f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload) VALUES ('order', 'a', 'order.paid', '{"seq":3}')`)
 	r.until("waiting for the registry", func(s relay.StatusReport) bool {
-		return len(s.Troubles) == 1 && s.Troubles[0].Code == "" && !s.Ready
+		return len(s.Troubles) == 1 && s.Troubles[0].Code == "" && s.Troubles[0].WaitsFor == "registry" && !s.Ready
 	})
+	const waiting = `postrider_waiting{component="registry"`
+	if r.metric(waiting) != 1 {
+		t.Error("no metric shows that the registry is awaited")
+	}
 	f.registry.status.Store(0)
 	f.consume(f.topic, 3)
+	if r.metric(waiting) != 0 {
+		t.Error("the metric still waits for the registry")
+	}
 }
 
 func TestHalt_TopicMissingStandsUntilItIsMade(t *testing.T) {

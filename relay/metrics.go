@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ type metrics struct {
 	ignored      *prometheus.CounterVec
 	phase        *prometheus.GaugeVec
 	halted       *prometheus.GaugeVec
+	waiting      *prometheus.GaugeVec
 	received     prometheus.Counter
 	reconnects   prometheus.Counter
 	parkedKeys   prometheus.Gauge
@@ -71,6 +73,7 @@ func newMetrics(reg prometheus.Registerer, name string) *metrics {
 		ignored:      counters("postrider_changes_ignored_total", "Changes of published tables that are no events.", "relation", "kind"),
 		phase:        gauges("postrider_phase", "1 for the phase that the relay is in.", "phase"),
 		halted:       gauges("postrider_halted", "1 for the named halt that the relay stands in.", "code"),
+		waiting:      gauges("postrider_waiting", "1 for what keeps the relay from working and passes by itself.", "component"),
 		received:     counter("postrider_received_bytes_total", "Bytes of the replication stream."),
 		reconnects:   counter("postrider_sessions_total", "Times the relay connected to all its servers."),
 		parkedKeys:   gauge("postrider_parked_keys", "Keys whose events wait in the dead-letter topic (on_poison: halt-key)."),
@@ -86,16 +89,14 @@ func newMetrics(reg prometheus.Registerer, name string) *metrics {
 	if reg != nil {
 		reg.MustRegister(m.partitionsCreated, m.partitionsDropped, m.partitionsMissing, m.defaultBytes)
 		reg.MustRegister(m.commitToAck, m.lagBytes, m.lagSeconds, m.retained, m.safe, m.toLoss, m.inFlight, m.events, m.errors,
-			m.skipped, m.deadLettered, m.ignored, m.phase, m.halted, m.received, m.reconnects, m.parkedKeys, m.parkedEvents)
+			m.skipped, m.deadLettered, m.ignored, m.phase, m.halted, m.waiting, m.received, m.reconnects, m.parkedKeys, m.parkedEvents)
 	}
 	m.unknownLag()
 	m.setPartitions(partitions{})
 	for _, p := range []Phase{PhaseStarting, PhaseStandby, PhaseSnapshot, PhaseStreaming, PhaseStopping} {
 		m.phase.WithLabelValues(string(p)).Set(0)
 	}
-	for _, code := range HaltCodes {
-		m.halted.WithLabelValues(string(code)).Set(0)
-	}
+	m.setTroubles(nil)
 	return m
 }
 
@@ -153,13 +154,18 @@ func (m *metrics) setPhase(now Phase) {
 	}
 }
 
-func (m *metrics) setHalts(troubles map[string]Trouble) {
+func (m *metrics) setTroubles(troubles map[string]Trouble) {
 	for _, code := range HaltCodes {
 		m.halted.WithLabelValues(string(code)).Set(0)
+	}
+	for _, component := range components {
+		m.waiting.WithLabelValues(component).Set(0)
 	}
 	for _, t := range troubles {
 		if t.Code != "" {
 			m.halted.WithLabelValues(string(t.Code)).Set(1)
+		} else {
+			m.waiting.WithLabelValues(cmp.Or(t.WaitsFor, t.Component)).Set(1)
 		}
 	}
 }

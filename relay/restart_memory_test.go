@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/postrider/postrider/internal/testserver"
 	"github.com/postrider/postrider/relay"
 )
 
@@ -82,4 +83,31 @@ func TestRestart_ARelayThatStoppedInPeaceLeavesNothingToReadAgain(t *testing.T) 
 		}
 		r.halt()
 	}
+}
+
+func TestRestart_AnotherDatabaseUnderTheSameNameIsNoticed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.start()
+	r.untilStreaming()
+	f.emit("a", 1, 1)
+	f.consume(f.topic, 1)
+	r.halt()
+
+	other := newFixtureOn(t, testserver.NewPostgresCluster(t).URL())
+	other.topic = f.topic
+	other.cfg.Name, other.cfg.Outbox.Topic = f.cfg.Name, f.topic
+	r = other.start()
+	s := r.untilHalted(relay.SystemChanged)
+	if hint := s.Troubles[0].Hint; !strings.Contains(hint, "postgres.url") || !strings.Contains(hint, "postrider repair") {
+		t.Errorf("hint %q", hint)
+	}
+	// Where it is the right one after all, say after a restore, the repair begins there.
+	other.emit("b", 2, 1)
+	if result := other.repair(); result.Reason != relay.SystemChanged || result.Published != 1 {
+		t.Errorf("repair: %+v", result)
+	}
+	other.emit("b", 3, 1)
+	wantSeqs(t, seqs(t, other, f.topic, 3), 1, 2, 3)
+	r.until("ready", func(s relay.StatusReport) bool { return s.Ready })
 }

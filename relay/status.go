@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -37,13 +38,16 @@ const (
 	componentKafka    = "kafka"
 	componentRegistry = "registry"
 	componentEvent    = "event"
-	componentMemory   = "memory"
+	componentMemory   = "memory" // the relay's place in Kafka
 )
+
+var components = []string{componentPostgres, componentKafka, componentRegistry, componentEvent, componentMemory}
 
 // Trouble is what keeps a part of the relay from working. With a Code it is a named halt;
 // without one it passes by itself.
 type Trouble struct {
 	Component string    `json:"component"`
+	WaitsFor  string    `json:"waits_for,omitempty"` // the server that an event waits for
 	Code      HaltCode  `json:"code,omitempty"`
 	Message   string    `json:"message"`
 	Hint      string    `json:"hint,omitempty"`
@@ -135,6 +139,10 @@ func (s *Status) streaming() bool {
 // neither logged nor given a new start.
 func (s *Status) trouble(component string, err error) {
 	t := Trouble{Component: component, Message: err.Error(), Since: time.Now()}
+	var c *componentError
+	if component == componentEvent && errors.As(err, &c) {
+		t.WaitsFor = c.component
+	}
 	if h := asHalt(err); h != nil {
 		t.Code, t.Hint, t.Message = h.Code, h.Hint, h.Err.Error()
 	}
@@ -147,7 +155,7 @@ func (s *Status) trouble(component string, err error) {
 		return
 	}
 	s.troubles[component] = t
-	s.metrics.setHalts(s.troubles)
+	s.metrics.setTroubles(s.troubles)
 	if t.Code != "" {
 		s.log.Error("relay halts", "code", t.Code, "component", component, "error", t.Message, "hint", t.Hint)
 		return
@@ -164,7 +172,7 @@ func (s *Status) clear(component string) {
 		return
 	}
 	delete(s.troubles, component)
-	s.metrics.setHalts(s.troubles)
+	s.metrics.setTroubles(s.troubles)
 	s.log.Info("relay goes on", "component", component, "after", time.Since(t.Since).Round(time.Millisecond).String())
 }
 
