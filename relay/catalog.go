@@ -23,6 +23,7 @@ type catalog struct {
 	ServerVersion    int // as server_version_num
 	WALLevel         string
 	WALSenderTimeout time.Duration
+	InRecovery       bool // it is a standby
 
 	TableOID uint32
 
@@ -46,6 +47,7 @@ type slotFacts struct {
 	ActivePID int32
 	Confirmed LSN
 	WALStatus string
+	Failover  bool // Postgres copies it to standbys
 }
 
 // readCatalog reads the facts. It changes nothing.
@@ -53,7 +55,8 @@ func readCatalog(ctx context.Context, conn *pgx.Conn, cfg *Config) (catalog, err
 	var c catalog
 	var version, timeout string
 	err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num'), current_setting('wal_level'),
-		(SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout')`).Scan(&version, &c.WALLevel, &timeout)
+		(SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout'), pg_is_in_recovery()`).
+		Scan(&version, &c.WALLevel, &timeout, &c.InRecovery)
 	if err != nil {
 		return c, fmt.Errorf("read server settings: %w", postgresError(err))
 	}
@@ -97,9 +100,10 @@ func readSlot(ctx context.Context, conn *pgx.Conn, name string) (slotFacts, erro
 	var confirmed string
 	err := conn.QueryRow(ctx, `
 		SELECT coalesce(plugin, ''), coalesce(database, ''), coalesce(active_pid, 0),
-		       coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(wal_status, '')
-		FROM pg_replication_slots WHERE slot_name = $1`, name).
-		Scan(&s.Plugin, &s.Database, &s.ActivePID, &confirmed, &s.WALStatus)
+		       coalesce(confirmed_flush_lsn, '0/0')::text, coalesce(wal_status, ''),
+		       coalesce((to_jsonb(s) ->> 'failover')::boolean, false) -- from Postgres 17 on
+		FROM pg_replication_slots s WHERE slot_name = $1`, name).
+		Scan(&s.Plugin, &s.Database, &s.ActivePID, &confirmed, &s.WALStatus, &s.Failover)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return slotFacts{}, nil
 	}
@@ -114,6 +118,12 @@ func readSlot(ctx context.Context, conn *pgx.Conn, name string) (slotFacts, erro
 // check returns the named halt that the facts demand, or nil. A publication or a slot that
 // is missing and may be created is no halt.
 func (c *catalog) check(cfg *Config, database string) error {
+	if c.InRecovery {
+		return errInRecovery
+	}
+	if err := checkFailover(c.ServerVersion, cfg); err != nil {
+		return err
+	}
 	if c.WALLevel != "logical" {
 		return halt(SlotMissing, "set wal_level = logical in postgresql.conf and restart Postgres",
 			"the server's wal_level is %q", c.WALLevel)

@@ -55,6 +55,10 @@ type PostgresConfig struct {
 	// CreatePublication and CreateSlot let the relay make what is missing. Default to true.
 	CreatePublication *bool `yaml:"create_publication"`
 	CreateSlot        *bool `yaml:"create_slot"`
+	// Failover says whether Postgres copies the slot to standbys (Postgres 17 and later), so
+	// that the relay goes on where it was when one of them is promoted. It is set on an
+	// existing slot too. Without it the slot stays as it is.
+	Failover *bool `yaml:"failover"`
 	// TLS overrides what the URL says where any of it is set.
 	TLS TLSConfig `yaml:"tls"`
 }

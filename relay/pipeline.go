@@ -157,11 +157,21 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	}
 	p.slotMade = true
 	close(p.slotReady)
+	err := p.source.setFailover(stop, cfg, p.facts.Slot.Exists && p.facts.Slot.Failover)
+	if err == nil {
+		p.relay.adviseFailover(stop, p.conn)
+	}
 	closeConn(p.conn)
+	if slotActive(err) {
+		return errStandby
+	}
+	if err != nil {
+		return err
+	}
 	if p.once {
 		return nil
 	}
-	err := p.source.start(stop, confirmed, p.facts.WALSenderTimeout, p.keeper.confirmable)
+	err = p.source.start(stop, confirmed, p.facts.WALSenderTimeout, p.keeper.confirmable)
 	if slotActive(err) {
 		return errStandby
 	}

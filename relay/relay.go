@@ -48,6 +48,7 @@ type Relay struct {
 	status   *Status
 	serving  chan struct{}
 	janitor  *janitor
+	advised  string // what the log was told of failover
 
 	// What one session leaves to the next.
 	memory   *memory               // how far it got, and what it read from; nil for nothing yet

@@ -43,7 +43,8 @@ type Source struct {
 
 	slot        string
 	publication string
-	notice      error // what a WARNING on the connection means
+	notice      error  // what a WARNING on the connection means
+	waiting     string // for which standby, as the server says it
 
 	statusEvery  time.Duration
 	liveness     time.Duration
@@ -72,6 +73,13 @@ func openSource(ctx context.Context, cfg *Config, log *slog.Logger) (*Source, er
 func (s *Source) onNotice(n *pgconn.Notice) {
 	if n.SeverityUnlocalized != "WARNING" {
 		s.log.Info("notice on the replication connection", "severity", n.Severity, "message", n.Message)
+		return
+	}
+	if waitsForStandby(n) {
+		if s.waiting != n.Message { // it comes again and again
+			s.log.Warn("Postgres holds the stream back until a standby has the same", "message", n.Message)
+		}
+		s.waiting = n.Message
 		return
 	}
 	code := PublicationDrift

@@ -83,6 +83,19 @@ func NewPostgresCluster(t testing.TB) *PostgresCluster {
 	return &PostgresCluster{newCluster(t, "postgres.sh")}
 }
 
+// NewStandby makes a standby of p, which is restarted for it and must have the physical slot
+// "standby". From Postgres 17 on it copies the failover slots of p.
+func (p *PostgresCluster) NewStandby() *PostgresCluster {
+	p.cluster.t.Helper()
+	return &PostgresCluster{newCluster(p.cluster.t, "postgres.sh", "--standby-of", p.cluster.dir)}
+}
+
+// Promote makes a standby a primary, and returns when it is one.
+func (p *PostgresCluster) Promote() {
+	p.cluster.t.Helper()
+	p.cluster.run("promote")
+}
+
 // URL is that of the superuser in the database postgres.
 func (p *PostgresCluster) URL() string { return p.cluster.env["POSTGRES_URL"] }
 

@@ -2,6 +2,9 @@
 # Runs a real Postgres with wal_level=logical on a free loopback port, for tests and benchmarks.
 #
 #   postgres.sh start DIR              makes the cluster where missing, starts it, prints the environment to eval
+#   postgres.sh start DIR --standby-of PRIMARY  makes it as a standby of the one in PRIMARY, which is restarted for the
+#                                      copy; it streams from the physical slot `standby`, which must exist there
+#   postgres.sh promote DIR            makes a standby a primary
 #   postgres.sh env DIR                prints that environment again
 #   postgres.sh stop DIR [--immediate] stops it, with --immediate as a crash; `start` brings it back on its port
 #
@@ -62,6 +65,10 @@ as_owner() (
 configure() {
   local port
   [ -f "$DIR/port" ] && return
+  if [ "${1:-}" = --standby-of ]; then
+    configure_standby "$(cd "$2" && pwd)"
+    return
+  fi
   rm -rf "$DIR/data"
   mkdir "$DIR/data"
   chmod 700 "$DIR/data"
@@ -102,6 +109,32 @@ P
   echo "$port" >"$DIR/port"
 }
 
+# configure_standby copies a primary that is down.
+configure_standby() {
+  local port primary=$1
+  BIN=$(cat "$primary/binaries")
+  "$0" stop "$primary"
+  rm -rf "$DIR/data"
+  cp -a "$primary/data" "$DIR/data"
+  "$0" start "$primary" >/dev/null
+  rm -rf "$DIR/data/pg_replslot"/* # slots are not what a backup brings
+  cp -a "$primary/tls" "$DIR/tls"
+  port=$(free_port)
+  cat >>"$DIR/data/postgresql.conf" <<P
+port = $port
+primary_conninfo = 'host=127.0.0.1 port=$(cat "$primary/port") user=postgres dbname=postgres application_name=standby'
+primary_slot_name = 'standby'
+hot_standby_feedback = on
+P
+  if [ "$(cat "$DIR/data/PG_VERSION")" -ge 17 ]; then
+    echo "sync_replication_slots = on" >>"$DIR/data/postgresql.conf"
+  fi
+  touch "$DIR/data/standby.signal"
+  owned "$DIR/data/standby.signal"
+  echo "$BIN" >"$DIR/binaries"
+  echo "$port" >"$DIR/port"
+}
+
 running() { [ -f "$DIR/port" ] && as_owner "$BIN/pg_ctl" --pgdata="$DIR/data" status >/dev/null 2>&1; }
 
 launch() {
@@ -131,11 +164,16 @@ case $ACTION in
   start)
     choose_binaries
     choose_owner
-    configure
+    configure "$@"
     launch
     print_env
     ;;
   env) print_env ;;
+  promote)
+    choose_binaries
+    choose_owner
+    as_owner "$BIN/pg_ctl" --pgdata="$DIR/data" --wait --timeout=60 promote >/dev/null
+    ;;
   stop)
     [ -f "$DIR/port" ] || exit 0
     choose_binaries
