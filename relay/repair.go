@@ -43,6 +43,8 @@ type RepairOptions struct {
 	Confirm func(RepairPlan) (bool, error)
 	// Progress hears of the work: what is done, how much of it, of how much (0: not known).
 	Progress func(step string, done, total int)
+	// Since leaves out rows that were created before. The zero time leaves out none.
+	Since time.Time
 	// All publishes every kept row again without a comparison.
 	All bool
 }
@@ -58,6 +60,7 @@ type RepairPlan struct {
 
 	Kept    int        `json:"kept_rows"`
 	InKafka int        `json:"in_kafka"`
+	Older   int        `json:"older"` // than RepairOptions.Since, and left out
 	Missing int        `json:"missing"`
 	Oldest  *time.Time `json:"oldest_missing"` // null where none is missing, or rows carry no time
 	Newest  *time.Time `json:"newest_missing"`
@@ -179,8 +182,10 @@ func (r *repair) survey(ctx context.Context, conn *pgx.Conn) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.plan.Kept, r.plan.Missing = len(s.rows), len(s.rows)
+	s.since(r.opts.Since)
+	r.plan.Kept = len(s.rows)
 	if r.opts.All {
+		r.plan.count(s.shortage(), len(s.rows))
 		return s, nil
 	}
 	kafka, err := openCluster(r.cfg.Kafka, nil, r.log)
@@ -209,13 +214,17 @@ func (r *repair) survey(ctx context.Context, conn *pgx.Conn) (*survey, error) {
 	}
 	r.opts.Progress("reading the topics", read, read)
 	short := s.shortage()
-	r.plan.Missing, r.plan.InKafka = short.rows, len(s.rows)-short.rows
-	if !short.oldest.IsZero() {
-		r.plan.Oldest, r.plan.Newest = &short.oldest, &short.newest
-	}
-	r.plan.LateKeys = short.lateKeys
+	r.plan.count(short, len(s.rows))
 	r.plan.LateExamples, err = r.aggregates(ctx, conn, short.lateIDs)
 	return s, err
+}
+
+func (p *RepairPlan) count(short shortage, kept int) {
+	p.Missing, p.Older, p.InKafka = short.rows, short.old, kept-short.rows-short.old
+	if !short.oldest.IsZero() {
+		p.Oldest, p.Newest = &short.oldest, &short.newest
+	}
+	p.LateKeys = short.lateKeys
 }
 
 // aggregates names the keys of events.
@@ -252,7 +261,7 @@ func (r *repair) publishMissing(ctx context.Context, conn *pgx.Conn, kept *surve
 	}
 	p.encoder.repair = &repairing{
 		header: recordHeader{Key: []byte(headerRepair), Value: []byte(reason)},
-		skip:   func(id []byte) bool { return !r.opts.All && kept.has(id) },
+		skip:   kept.passesOver,
 	}
 	finished, done := make(chan error, 1), make(chan struct{})
 	go func() { finished <- p.run(ctx); close(done) }()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -132,6 +133,25 @@ func TestRepair_ChangesNothingUntilItIsConfirmed(t *testing.T) {
 	if after := f.confirmed(); after != before {
 		t.Errorf("the slot moved: %s → %s", before, after)
 	}
+}
+
+func TestRepair_LeavesOutOlderRowsThanItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.start()
+	r.untilStreaming()
+	f.emit("a", 1, 1)
+	f.consume(f.topic, 1)
+	r.halt()
+	f.exec(`SELECT pg_drop_replication_slot($1)`, f.slot())
+	f.emit("a", 2, 1)
+	since := ask[time.Time](f, `SELECT clock_timestamp()`)
+	f.emit("a", 3, 1)
+	result := f.repair(func(o *relay.RepairOptions) { o.Since = since })
+	if result.Kept != 3 || result.Older != 2 || result.Missing != 1 || result.Published != 1 {
+		t.Errorf("repair: %+v", result)
+	}
+	wantSeqs(t, seqs(t, f, f.topic, 2), 1, 3)
 }
 
 func TestRepair_RefusesWhileARelayStreams(t *testing.T) {

@@ -43,7 +43,8 @@ type survey struct {
 type surveyedRow struct {
 	key     uint64 // hash of topic and aggregate id
 	created int64  // microseconds, or the row's rank where rows carry no time
-	present bool
+	present bool   // in Kafka
+	old     bool   // from before the time that is asked for
 }
 
 // surveyTable reads all rows. A row that can be no event belongs to no topic, and counts as
@@ -126,15 +127,29 @@ func (s *survey) mark(id []byte) {
 	}
 }
 
-// has reports whether Kafka has the event with this id.
-func (s *survey) has(id []byte) bool {
+// passesOver reports whether the event with this id is not to be published: Kafka has it, or
+// nobody asked for it.
+func (s *survey) passesOver(id []byte) bool {
 	i, kept := s.index[keyOf(id)]
-	return kept && s.rows[i].present
+	return kept && (s.rows[i].present || s.rows[i].old)
+}
+
+// since leaves out the rows from before that time, where rows carry one.
+func (s *survey) since(t time.Time) {
+	if s.oldest.IsZero() || t.IsZero() {
+		return
+	}
+	for i := range s.rows {
+		s.rows[i].old = s.rows[i].created < t.UnixMicro()
+	}
+	if s.oldest.Before(t) {
+		s.oldest = t
+	}
 }
 
 // shortage is what Kafka lacks.
 type shortage struct {
-	rows           int
+	rows, old      int
 	oldest, newest time.Time // of the rows; zero where they carry no time
 	// lateKeys counts the keys of which Kafka has a later event than one that it lacks, and
 	// lateIDs are a few of those events.
@@ -155,7 +170,10 @@ func (s *survey) shortage() (short shortage) {
 	late := make(map[uint64]struct{})
 	for id, i := range s.index {
 		r := s.rows[i]
-		if r.present {
+		if r.old {
+			short.old++
+		}
+		if r.present || r.old {
 			continue
 		}
 		short.rows++

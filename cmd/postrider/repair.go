@@ -24,6 +24,7 @@ func newRepairCommand() *cobra.Command {
 		dryRun bool
 		all    bool
 		asJSON bool
+		since  string
 	)
 	cmd := &cobra.Command{
 		Use:   "repair -c FILE",
@@ -36,7 +37,8 @@ stands in the halt goes on by itself when the repair is done.
 
 What is missing is published behind what Kafka has. Consumers that have seen a later
 event of the same key get the missing one late: the plan says how many keys that concerns.
-Rows that retention has removed from the table cannot be brought back.`,
+Rows that retention has removed from the table cannot be brought back. Records that have
+aged out of their topic look like missing ones: --since leaves older rows alone.`,
 		Example: `  postrider repair -c postrider.yaml --dry-run
   postrider repair -c postrider.yaml
   postrider repair -c postrider.yaml --yes --json`,
@@ -50,6 +52,12 @@ Rows that retention has removed from the table cannot be brought back.`,
 			if !yes && !dryRun && !terminal {
 				return usageError(errors.New("standard input is no terminal to ask on: give --yes to repair, or --dry-run to see the plan"))
 			}
+			var from time.Time
+			if since != "" {
+				if from, err = time.Parse(time.RFC3339, since); err != nil {
+					return usageError(fmt.Errorf("--since: %q is not a time such as 2026-11-21T09:00:00Z", since))
+				}
+			}
 			logger, err := config.logger()
 			if err != nil {
 				return usageError(err)
@@ -60,7 +68,7 @@ Rows that retention has removed from the table cannot be brought back.`,
 			}
 			bar := newWorkBar(cmd.ErrOrStderr())
 			result, err := relay.Repair(cmd.Context(), cfg, relay.RepairOptions{
-				Logger: logger, All: all, Progress: bar.show,
+				Logger: logger, All: all, Since: from, Progress: bar.show,
 				Confirm: func(plan relay.RepairPlan) (bool, error) {
 					bar.end()
 					printPlan(out, plan)
@@ -97,6 +105,7 @@ Rows that retention has removed from the table cannot be brought back.`,
 	f := cmd.Flags()
 	f.BoolVar(&yes, "yes", false, "do not ask")
 	f.BoolVar(&dryRun, "dry-run", false, "show the plan and change nothing")
+	f.StringVar(&since, "since", "", "leave out rows created before, such as 2026-11-21T09:00:00Z")
 	f.BoolVar(&all, "all", false, "publish every kept row again, without a comparison with Kafka")
 	f.BoolVar(&asJSON, "json", false, "print plan and result as JSON")
 	return cmd
@@ -129,6 +138,9 @@ func printPlan(w io.Writer, p relay.RepairPlan) {
 	}
 	fmt.Fprintf(w, "slot       %s %s\n", p.Slot, slot)
 	fmt.Fprintf(w, "kept rows  %d, of which Kafka has %d\n", p.Kept, p.InKafka)
+	if p.Older > 0 {
+		fmt.Fprintf(w, "left out   %d from before --since\n", p.Older)
+	}
 	missing := fmt.Sprintf("%d", p.Missing)
 	if p.Oldest != nil {
 		missing += fmt.Sprintf(", from %s to %s", p.Oldest.UTC().Format(time.DateTime), p.Newest.UTC().Format(time.DateTime)+" UTC")
