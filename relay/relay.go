@@ -21,7 +21,7 @@ const (
 	reconnectFirst = 100 * time.Millisecond
 	reconnectLimit = 10 * time.Second
 	// standbyInterval is how often a relay that stands by looks whether the slot is free.
-	standbyInterval = 500 * time.Millisecond
+	standbyInterval = 100 * time.Millisecond
 	httpShutdown    = time.Second
 )
 
@@ -171,11 +171,7 @@ func (r *Relay) sessions(ctx context.Context) {
 		case errors.Is(err, errStandby):
 			failures = 0
 			wait = standbyInterval
-			// The other relay moves the slot and the topics' ends now: what this one remembers of
-			// them is out of date, and is read anew.
-			r.memory, r.known = nil, nil
-			r.status.clearAll()
-			r.status.setPhase(PhaseStandby)
+			r.standBy(ctx)
 		case errors.As(err, &refused):
 			r.verdicts[refused.id] = refused.err
 			if r.cfg.OnPoison == onPoisonHalt || refused.err.final {
@@ -192,6 +188,33 @@ func (r *Relay) sessions(ctx context.Context) {
 		}
 		if sleep(ctx, wait) != nil {
 			r.status.setPhase(PhaseStopped)
+			return
+		}
+	}
+}
+
+// standBy waits until the slot is free, ctx ends or the database does not answer.
+func (r *Relay) standBy(ctx context.Context) {
+	// The other relay moves the slot and the topics' ends now: what this one remembers of them is
+	// out of date, and is read anew.
+	r.memory, r.known = nil, nil
+	conn, err := r.cfg.Postgres.connect(ctx)
+	if err != nil {
+		return
+	}
+	defer closeConn(conn)
+	for {
+		var active string // the other relay, as the server sees it
+		err := conn.QueryRow(ctx, `
+			SELECT coalesce(max(concat_ws(' ', 'pid ' || s.active_pid, 'from ' || host(a.client_addr), a.application_name)), '')
+			FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid
+			WHERE s.slot_name IN ($1, $2) AND s.active_pid IS NOT NULL`, r.cfg.Postgres.Slot, temporarySlot(r.cfg.Postgres.Slot)).Scan(&active)
+		if err != nil || active == "" {
+			return
+		}
+		r.status.clearAll()
+		r.status.setPhase(PhaseStandby, "slot", r.cfg.Postgres.Slot, "active", active)
+		if sleep(ctx, standbyInterval) != nil {
 			return
 		}
 	}
