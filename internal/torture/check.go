@@ -316,10 +316,10 @@ func (c *checker) readable() verdict {
 func (c *checker) recovery() verdict {
 	v := verdict{ok: true}
 	var longest time.Duration
-	for _, f := range c.faults {
+	for n, f := range c.faults {
 		longest = max(longest, f.recovery)
 		if !f.recovered {
-			v.blame("after %s the lag did not return to 0", f.name())
+			v.blame("after %s, fault %d, the lag did not return to 0", f.name(), n+1)
 		}
 	}
 	v.text = fmt.Sprintf("%d faults, recovered within %s, longest stall %s", len(c.faults), brief(longest), brief(c.arena.ledger.stall()))

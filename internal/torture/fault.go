@@ -50,8 +50,11 @@ func (n Need) missing(s *Servers) string {
 	if n&OwnPostgres != 0 && s.postgres == nil {
 		lacks = append(lacks, "a Postgres of the harness's own")
 	}
-	if n&(OwnKafka|KafkaProxy) != 0 && s.kafka == nil {
+	if n&OwnKafka != 0 && s.kafka == nil {
 		lacks = append(lacks, "a Kafka of the harness's own")
+	}
+	if n&KafkaProxy != 0 && len(s.Proxy) == 0 {
+		lacks = append(lacks, "a Kafka that advertises a proxy, such as the harness's own")
 	}
 	if n&ThreeNodes != 0 && (s.kafka == nil || s.nodes < 3) {
 		lacks = append(lacks, "a Kafka of the harness's own with three nodes")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,77 +12,75 @@ import (
 	"github.com/postrider/postrider/relay"
 )
 
-// again says why events come twice, and in another order, after an operator has dropped the
-// slot.
-var again = map[string]string{
-	"I2": "the commit order of rows that were missed is no longer known",
-	"I3": "the relay publishes the kept rows again",
+// repaired says what may be broken where the slot had to be made anew.
+var repaired = map[string]string{
+	"I2": "what was missed is published behind what Kafka has, and says so by a header",
 }
 
 // catalogFaults are what people do to the slot, the publication and the table. The relay
 // must not pass over a row in silence: it tolerates what does no harm and halts at the rest.
 var catalogFaults = []Fault{
 	{
-		Name: "slot-dropped", Row: 4, What: "the slot dropped under the running relay", Operator: true, Forgives: again,
+		Name: "slot-dropped", Row: 4, What: "the slot dropped under the running relay", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, []relay.HaltCode{relay.SlotMissing}, func() error {
 				return a.onSlot(ctx, `SELECT pg_drop_replication_slot($1)`)
-			}, func() error { return a.relays[0].restart(ctx) })
+			}, func() error { return a.repair(ctx) })
 		},
 	},
 	{
 		Name: "slot-ahead", Row: 4, What: "the slot moved on by hand, or made again further on", Operator: true,
-		Forgives: map[string]string{"I2": again["I2"], "I3": again["I3"], "I4": "a person moved the slot"},
+		Forgives: map[string]string{"I2": repaired["I2"], "I4": "a person moved the slot"},
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, []relay.HaltCode{relay.SlotAhead}, func() error {
 				return a.onSlot(ctx, `SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())`)
-			}, func() error { return a.startOver(ctx) })
+			}, func() error { return a.repair(ctx) })
 		},
 	},
 	{
-		Name: "slot-lost", Row: 4, What: "the slot invalidated by max_slot_wal_keep_size", Operator: true, Needs: OwnPostgres, Forgives: again,
+		Name: "slot-lost", Row: 4, What: "the slot invalidated by max_slot_wal_keep_size", Operator: true, Needs: OwnPostgres, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, []relay.HaltCode{relay.SlotLost}, func() error { return a.loseSlot(ctx) },
-				func() error { return a.startOver(ctx) })
+				func() error { return a.repair(ctx) })
 		},
 	},
 	{
-		Name: "publication-dropped", Row: 5, What: "the publication dropped", Operator: true, Forgives: again,
+		Name: "publication-dropped", Row: 5, What: "the publication dropped", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error { return a.exec(ctx, `DROP PUBLICATION `+a.publication()) },
-				func() error { return a.startOver(ctx) })
+				func() error { return a.repair(ctx) })
 		},
 	},
 	{
-		Name: "publication-recreated", Row: 5, What: "the publication dropped and made again", Operator: true, Forgives: again,
+		Name: "publication-recreated", Row: 5, What: "the publication dropped and made again", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, fmt.Sprintf(`DROP PUBLICATION %[1]s; CREATE PUBLICATION %[1]s FOR TABLE outbox WITH (publish = 'insert', publish_via_partition_root = true)`, a.publication()))
-			}, func() error { return a.startOver(ctx) })
+			}, func() error { return a.repair(ctx) })
 		},
 	},
 	{
-		Name: "publication-altered", Row: 5, What: "the publication publishes inserts no longer", Operator: true, Forgives: again,
+		Name: "publication-altered", Row: 5, What: "the publication publishes inserts no longer", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET (publish = 'delete')`)
 			}, func() error {
-				return errors.Join(a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET (publish = 'insert')`), a.startOver(ctx))
+				return errors.Join(a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET (publish = 'insert')`), a.repair(ctx))
 			})
 		},
 	},
 	{
-		Name: "publication-filtered", Row: 5, What: "a row filter put on the publication", Operator: true, Forgives: again,
+		Name: "publication-filtered", Row: 5, What: "a row filter put on the publication", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET TABLE outbox WHERE (aggregate_id <> 'key-1')`)
 			}, func() error {
-				return errors.Join(a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET TABLE outbox`), a.startOver(ctx))
+				return errors.Join(a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET TABLE outbox`), a.repair(ctx))
 			})
 		},
 	},
 	{
-		Name: "table-unpublished", Row: 6, What: "the table taken out of the publication and put back", Operator: true, Forgives: again,
+		Name: "table-unpublished", Row: 6, What: "the table taken out of the publication and put back", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				if err := a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` DROP TABLE outbox`); err != nil {
@@ -89,17 +88,17 @@ var catalogFaults = []Fault{
 				}
 				a.chance(ctx, time.Second)
 				return a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` ADD TABLE outbox`)
-			}, func() error { return a.startOver(ctx) })
+			}, func() error { return a.repair(ctx) })
 		},
 	},
 	{
-		Name: "table-replaced", Row: 6, What: "the table renamed and another made in its place", Operator: true, Forgives: again,
+		Name: "table-replaced", Row: 6, What: "the table renamed and another made in its place", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, `BEGIN; ALTER TABLE outbox RENAME TO outbox_old;
 					CREATE TABLE outbox (LIKE outbox_old INCLUDING ALL); COMMIT`)
 			}, func() error {
-				return errors.Join(a.exec(ctx, `DROP PUBLICATION `+a.publication()), a.startOver(ctx))
+				return errors.Join(a.exec(ctx, `DROP PUBLICATION `+a.publication()), a.repair(ctx))
 			})
 		},
 	},
@@ -268,9 +267,18 @@ func (a *Arena) loseSlot(ctx context.Context) error {
 	return a.relays[0].start()
 }
 
-// startOver does what the halts' hints say: it drops the slot, and the relay makes another.
-func (a *Arena) startOver(ctx context.Context) error {
-	return a.onSlot(ctx, `SELECT pg_drop_replication_slot($1)`)
+// repair does what the halts' hints say.
+func (a *Arena) repair(ctx context.Context) error {
+	began := time.Now()
+	// It reaches the servers as the relay does, with the relay's configuration.
+	cmd := exec.CommandContext(ctx, a.binary, "repair", "-c", a.relays[0].config, "--yes", "--log-format", "json", "--log-level", "info")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("postrider repair: %w\n%s", err, out)
+	}
+	a.log.Info("repaired", "output", string(out))
+	a.notice("repair", time.Since(began))
+	return nil
 }
 
 // restart stops the relay and starts it again.

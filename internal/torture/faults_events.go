@@ -53,6 +53,21 @@ var eventFaults = []Fault{
 		},
 	},
 	{
+		Name: "rolled-back", Row: 8, What: "large transactions rolled back after a while",
+		Run: func(ctx context.Context, a *Arena) error {
+			for range 3 {
+				err := a.writer.commit(plan{
+					segments: [][]draft{a.writer.drafts(a.cfg.Large, false), a.writer.drafts(a.cfg.Large, true)},
+					rollback: true, hold: 300 * time.Millisecond,
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	},
+	{
 		Name: "interleaved", Row: 8, What: "two large transactions at once, with many savepoints, one of them rolled back",
 		Run: func(ctx context.Context, a *Arena) error {
 			other := newWriter(a, 900)

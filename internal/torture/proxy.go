@@ -43,7 +43,7 @@ func startProxies(a *Arena) (*proxies, error) {
 		p.postgres = append(p.postgres, proxy)
 	}
 	if a.cfg.needs&KafkaProxy != 0 {
-		listen, upstream := a.servers.kafka.list("KAFKA_PROXY"), a.servers.kafka.list("KAFKA_PROXIED")
+		listen, upstream := a.servers.Proxy, a.servers.Proxied
 		for i := range listen {
 			proxy := toxiproxy.NewProxy(hub, fmt.Sprintf("kafka%d", i+1), listen[i], upstream[i])
 			if err := proxy.Start(); err != nil {

@@ -13,7 +13,7 @@ const (
 	// calm is at most how long nothing happens between two faults.
 	calm = 2 * time.Second
 	// settleBound is how long the stop and the audit of an interrupted run may take.
-	settleBound = 5 * time.Minute
+	settleBound = 10 * time.Minute
 )
 
 // injection is a fault that was injected.
@@ -115,6 +115,7 @@ func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	healthy := len(injected) == 0 || injected[len(injected)-1].recovered
 
 	// Ctrl-C ends the faults, not the proof.
 	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBound)
@@ -126,7 +127,9 @@ func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 	if err := a.resolve(settling); err != nil {
 		return nil, fmt.Errorf("find out what was committed: %w", err)
 	}
-	a.settle(settling)
+	if healthy { // else it has been waited for already
+		a.settle(settling)
+	}
 	for _, i := range slices.Backward(a.relays) {
 		i.stop()
 	}
@@ -174,10 +177,12 @@ func (a *Arena) torture(ctx context.Context, faults []*Fault) ([]injection, erro
 		if err != nil {
 			a.violate("I7", "fault %s: %v", f.Name, err)
 		}
-		i.recovery, i.recovered = a.recover(ctx)
+		if err == nil {
+			i.recovery, i.recovered = a.recover(ctx)
+		}
 		injected = append(injected, i)
 		a.countFault()
-		if err != nil || !i.recovered {
+		if !i.recovered {
 			return injected, nil // what comes after it would prove nothing
 		}
 		if !a.calm(ctx) {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -117,12 +118,17 @@ func buildRelay(ctx context.Context, dir string) (string, error) {
 type Servers struct {
 	PostgresURL string
 	Brokers     []string
+	// Proxy are addresses that the brokers advertise on a listener of its own, at Proxied:
+	// who listens there stands between them and the relay. None allows no faults of that
+	// network. One run at a time can use them.
+	Proxy, Proxied []string
 
 	postgres *server
 	kafka    *server
 	nodes    int
 
-	built string // the directory with the relay that was built
+	building sync.Mutex
+	built    string // the directory with the relay that was built
 }
 
 // OpenServers starts what cfg names no address of.
@@ -142,6 +148,7 @@ func OpenServers(ctx context.Context, cfg Config) (*Servers, error) {
 			return nil, err
 		}
 		s.Brokers = s.kafka.list("KAFKA_BROKERS")
+		s.Proxy, s.Proxied = s.kafka.list("KAFKA_PROXY"), s.kafka.list("KAFKA_PROXIED")
 	}
 	return s, nil
 }
@@ -151,15 +158,18 @@ func (s *Servers) binary(ctx context.Context, cfg Config) (string, error) {
 	if cfg.Binary != "" {
 		return cfg.Binary, nil
 	}
+	s.building.Lock()
+	defer s.building.Unlock()
 	if s.built == "" {
 		dir, err := os.MkdirTemp("", "postrider-torture-bin-")
 		if err != nil {
 			return "", err
 		}
-		s.built = dir
 		if _, err := buildRelay(ctx, dir); err != nil {
+			_ = os.RemoveAll(dir)
 			return "", err
 		}
+		s.built = dir
 	}
 	return filepath.Join(s.built, "postrider"), nil
 }

@@ -1,0 +1,112 @@
+package torture
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/postrider/postrider/internal/testserver"
+)
+
+// seed makes the tests inject the same faults every time.
+const seed = 4
+
+// proxying is held by the one test that stands in the place of the shared broker's proxy.
+var proxying sync.Mutex
+
+// sharedServers returns the servers of `make test`, or nil.
+func sharedServers() *Servers {
+	url, brokers := os.Getenv("POSTGRES_URL"), os.Getenv("KAFKA_BROKERS")
+	if url == "" || brokers == "" {
+		return nil
+	}
+	s := &Servers{PostgresURL: url, Brokers: strings.Split(brokers, ",")}
+	if proxy := os.Getenv("KAFKA_PROXY"); proxy != "" {
+		s.Proxy, s.Proxied = strings.Split(proxy, ","), strings.Split(os.Getenv("KAFKA_PROXIED"), ",")
+	}
+	return s
+}
+
+// torture runs cfg on the shared servers.
+func torture(t *testing.T, cfg Config) *Report {
+	t.Helper()
+	testserver.Kafka(t) // skips or fails where there are none
+	cfg.Seed, cfg.Dir = seed, t.TempDir()
+	cfg.Writers, cfg.Rate, cfg.Large = 2, 100, 500
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	report, err := RunOn(t.Context(), cfg, servers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	report.Print(&text)
+	t.Logf("seed %d\n%s", seed, &text)
+	return report
+}
+
+func TestRelay_StandsAtEveryCrashPoint(t *testing.T) {
+	t.Parallel()
+	report := torture(t, Config{Script: []string{
+		"crash-read", "crash-decoded", "crash-encoded", "crash-enqueued", "crash-appended", "crash-acked", "crash-confirmed",
+	}})
+	if !report.OK() {
+		t.Errorf("broken: %v", report.Failed())
+	}
+}
+
+func TestRelay_StandsWhatHappensToIt(t *testing.T) {
+	t.Parallel()
+	proxying.Lock()
+	defer proxying.Unlock()
+	report := torture(t, Config{Script: []string{
+		"kill", "kill-waiting", "kill-stalled", "term", "kill", "walsender", "kafka-reset", "kill",
+		"postgres-cut-answer", "kafka-cut-request", "registry-5xx", "poison",
+	}})
+	if !report.OK() {
+		t.Errorf("broken: %v", report.Failed())
+	}
+}
+
+func TestRelay_StandsFaultsOfChance(t *testing.T) {
+	t.Parallel()
+	report := torture(t, Config{Duration: 12 * time.Second, Relays: 2, Faults: []string{"kill", "takeover-kill", "takeover-term", "walsender", "rows-changed"}})
+	if !report.OK() {
+		t.Errorf("broken: %v", report.Failed())
+	}
+}
+
+// A checker that cannot fail proves nothing: each bug must be seen, by a script that a relay
+// without it passes above.
+func TestChecker_SeesEveryBug(t *testing.T) {
+	t.Parallel()
+	for _, bug := range []struct {
+		name   string
+		script string
+		broken string // an invariant that must be among the broken ones
+	}{
+		{"confirm-on-receive", "kill-waiting", "I1"},
+		{"confirm-on-receive", "kill-waiting", "I4"},
+		{"confirm-keepalive", "kill-stalled", "I4"},
+		{"confirm-commit-lsn", "term", "I3"},
+		{"skip-failed-batch", "kafka-reset", "I1"},
+		{"lose-relation", "walsender", "I7"},
+		{"publish-uncommitted", "rolled-back", "I5"},
+	} {
+		t.Run(bug.name+" breaks "+bug.broken, func(t *testing.T) {
+			t.Parallel()
+			if FaultNamed(bug.script).Needs&KafkaProxy != 0 {
+				proxying.Lock()
+				defer proxying.Unlock()
+			}
+			report := torture(t, Config{Script: []string{bug.script}, Bug: bug.name, Patience: 8 * time.Second})
+			if !slices.Contains(report.Failed(), bug.broken) {
+				t.Errorf("with the bug %v is broken, want %s among them", report.Failed(), bug.broken)
+			}
+		})
+	}
+}
