@@ -83,7 +83,11 @@ type parkedKeys struct {
 	scratch []byte
 	stale   bool // there was a release, of which nobody knows yet whether it was carried out
 	warned  bool // of a topic that forgets
-	changed func(keys, events int)
+
+	// A release needs its rows until the slot has passed it: the stream may bring it again.
+	releasing LSN        // the last one
+	flushed   func() LSN // the checkpoint's
+	changed   func(keys, events int)
 }
 
 // parkedKey is one key that is parked.
@@ -126,9 +130,16 @@ func (p *parkedKeys) forget() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.known, p.stale, p.events = false, false, 0
+	p.known, p.stale, p.events, p.releasing = false, false, 0, 0
 	p.keys, p.odd = make(map[string]*parkedKey), make(map[oddEvent]string)
 	p.tell()
+}
+
+// begin notes that a release at that place of the stream is begun.
+func (p *parkedKeys) begin(at LSN, flushed func() LSN) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stale, p.releasing, p.flushed = true, at, flushed
 }
 
 // uncertain reports whether the topic and the slot know more than p: a release was begun.
@@ -357,8 +368,8 @@ func (p *parkedKeys) settled() {
 }
 
 // ids returns the ids of all events that are parked, as the table prints them: their rows
-// are needed. It reports false while the dead-letter topic has not been read, and nobody
-// knows. A nil p parks nothing, and knows that.
+// are needed. It reports false while nobody knows: the dead-letter topic has not been read, or
+// a release is under way. A nil p parks nothing, and knows that.
 func (p *parkedKeys) ids() (ids []string, known bool) {
 	if p == nil {
 		return nil, true
@@ -373,7 +384,7 @@ func (p *parkedKeys) ids() (ids []string, known bool) {
 			}
 		}
 	}
-	return ids, p.known
+	return ids, p.known && (p.releasing == 0 || p.flushed() > p.releasing)
 }
 
 // id returns the id of an event as text.

@@ -180,13 +180,13 @@ func (c *cluster) forgetful(name string) string {
 	if err != nil {
 		return ""
 	}
-	entries, err := admin.DescribeConfig(sarama.ConfigResource{
+	answers, err := admin.DescribeConfigs([]*sarama.ConfigResource{{
 		Type: sarama.TopicResource, Name: name, ConfigNames: []string{"cleanup.policy", "retention.ms", "retention.bytes"},
-	})
-	if err != nil {
+	}}, sarama.DescribeConfigsOptions{})
+	if err != nil || len(answers) == 0 {
 		return "" // the right to describe configurations is not one that the relay must have
 	}
-	for _, e := range entries {
+	for _, e := range answers[0].Configs {
 		keeps := "-1"
 		if e.Name == "cleanup.policy" {
 			keeps = "delete"

@@ -14,6 +14,7 @@ const (
 	headerReleased = "postrider-released" // the topic of the key that a release concerns
 	headerThrough  = "postrider-released-through"
 	headerCount    = "postrider-released-events"
+	headerGivenUp  = "postrider-given-up-events"
 	headerStaying  = "postrider-parked-events"
 	headerRequest  = "postrider-request" // which request, and that this is answer 1 of 3: 5e0c… 1/3
 	headerSystem   = "postrider-system"  // identifier of the Postgres cluster whose positions these are
@@ -39,6 +40,7 @@ type parkedRecord struct {
 	releases bool
 	through  Position // the last that was released; zero for none
 	released int
+	givenUp  int
 	staying  int
 	request  string
 	answer   int // 1 for the first answer to the request
@@ -75,6 +77,8 @@ func readParkedRecord(key []byte, headers []*recordHeader, time int64) (parkedRe
 			r.through = position(value)
 		case headerCount:
 			r.released = number(value)
+		case headerGivenUp:
+			r.givenUp = number(value)
 		case headerStaying:
 			r.staying = number(value)
 		case headerSystem:
@@ -198,6 +202,9 @@ func (e *Encoder) answer(r *parkedRecord) error {
 	add(headerReleased, r.topic)
 	add(headerThrough, r.through.String())
 	add(headerCount, strconv.Itoa(r.released))
+	if r.givenUp > 0 {
+		add(headerGivenUp, strconv.Itoa(r.givenUp))
+	}
 	add(headerStaying, strconv.Itoa(r.staying))
 	add(headerSystem, r.system)
 	if r.code != "" {

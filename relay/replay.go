@@ -32,6 +32,8 @@ type replayRequest struct {
 	All bool    `json:"all,omitempty"`
 	// Topic restricts it to one topic; empty is the one that cannot be told, nil any.
 	Topic *string `json:"topic,omitempty"`
+	// GiveUp names events that are not to be published: their dead letters are what remains.
+	GiveUp []string `json:"give_up,omitempty"`
 }
 
 // replayMessage is the content of a logical message for a relay.
@@ -85,7 +87,7 @@ func (e *Encoder) replay(ctx, stop context.Context, c *Change) error {
 	if e.position.LSN < e.skipBefore {
 		return nil // carried out, as far as Kafka knows
 	}
-	e.parked.stale = true
+	e.parked.begin(e.position.LSN, e.checkpoint.Flushed)
 	r := &release{Encoder: e, request: request, at: e.position}
 	defer r.rows.close()
 	r.parts = e.parked.before(request, e.system, e.position)
@@ -136,7 +138,7 @@ func (r *release) part(ctx, stop context.Context, i int) error {
 	}
 	// Whatever became of the events, what follows keeps its position.
 	answer.at = Position{r.at.LSN, r.at.Index + uint32(len(p.events))}
-	answer.staying = len(p.events) - answer.released
+	answer.staying = len(p.events) - answer.released - answer.givenUp
 	if refused != nil {
 		answer.code, answer.reason = string(refused.Code), refused.Err.Error()
 	}
@@ -167,11 +169,11 @@ func (r *release) answerAll(ctx, stop context.Context) error {
 }
 
 func (r *release) say(answer *parkedRecord) {
-	attrs := []any{"topic", answer.topic, "key", answer.key, "events", answer.released, "lsn", answer.at.String()}
+	attrs := []any{"topic", answer.topic, "key", answer.key, "events", answer.released, "given_up", answer.givenUp, "lsn", answer.at.String()}
 	switch {
 	case answer.code != "":
 		r.log.Warn("key stays parked", append(attrs, "parked_events", answer.staying, "code", answer.code, "error", answer.reason)...)
-	case answer.released == 0:
+	case answer.released+answer.givenUp == 0:
 		r.log.Warn("a request to replay names nothing that is parked", attrs...)
 	default:
 		r.log.Info("key is released", attrs...)
@@ -192,6 +194,12 @@ func (r *release) events(ctx, stop context.Context, p *parkedPart, answer *parke
 		}
 		at := Position{r.at.LSN, r.at.Index + uint32(i)}
 		original := p.events[i].at
+		if r.givesUp(p, i) {
+			answer.through = original
+			answer.givenUp++
+			i++
+			continue
+		}
 		r.replaying = &original
 		err := r.rows.next(ctx, r.cfg, r.idsFrom(p, i), &r.event)
 		if err == nil {
@@ -248,6 +256,16 @@ func (r *release) blocked(key, topic string) *HaltError {
 	return nil
 }
 
+// givesUp reports whether the request gives up an event.
+func (r *release) givesUp(p *parkedPart, i int) bool {
+	if len(r.request.GiveUp) == 0 {
+		return false
+	}
+	r.parked.mu.Lock()
+	defer r.parked.mu.Unlock()
+	return slices.Contains(r.request.GiveUp, r.parked.id(p.system, p.events[i]))
+}
+
 // idsFrom returns the ids of the next events, as many as are fetched at a time.
 func (r *release) idsFrom(p *parkedPart, i int) func() []string {
 	return func() []string {
@@ -256,6 +274,9 @@ func (r *release) idsFrom(p *parkedPart, i int) func() []string {
 		var ids []string
 		for _, e := range p.events[i:min(i+replayRows, len(p.events))] {
 			id := r.parked.id(p.system, e)
+			if slices.Contains(r.request.GiveUp, id) {
+				continue
+			}
 			if slices.Contains(ids, id) {
 				break // a row that was read twice, of which each is released
 			}

@@ -18,6 +18,9 @@ type ReplayRequest struct {
 	All bool
 	// Topic restricts the request to one topic. Nil is any.
 	Topic *string
+	// GiveUp names events, by id, that are not to be published any more, so that those behind
+	// them can be. Their dead letters are what remains of them.
+	GiveUp []string
 }
 
 // ReplayOutcome is what became of one parked key.
@@ -25,6 +28,7 @@ type ReplayOutcome struct {
 	Topic    string   `json:"topic"`
 	Key      string   `json:"key"`
 	Released int      `json:"released"`         // events that were published
+	GivenUp  int      `json:"given_up"`         // events that were not, as asked
 	Parked   int      `json:"parked"`           // events that stay
 	Code     HaltCode `json:"code,omitempty"`   // why they stay: the first of them
 	Reason   string   `json:"reason,omitempty"` // in words
@@ -85,7 +89,7 @@ func RequestReplay(ctx context.Context, cfg Config, request ReplayRequest, progr
 		return nil, because(ctx, err)
 	}
 	id := rand.Text()
-	if err := emitReplay(ctx, cfg, &replayRequest{ID: id, Key: request.Key, All: request.All, Topic: request.Topic}); err != nil {
+	if err := emitReplay(ctx, cfg, &replayRequest{id, request.Key, request.All, request.Topic, request.GiveUp}); err != nil {
 		return nil, because(ctx, err)
 	}
 	outcomes, of := []ReplayOutcome{}, 0
@@ -105,7 +109,7 @@ func RequestReplay(ctx context.Context, cfg Config, request ReplayRequest, progr
 				return
 			}
 			seen[r.answer], of = true, r.answers
-			outcomes = append(outcomes, ReplayOutcome{r.topic, r.key, r.released, r.staying, HaltCode(r.code), r.reason})
+			outcomes = append(outcomes, ReplayOutcome{r.topic, r.key, r.released, r.givenUp, r.staying, HaltCode(r.code), r.reason})
 			if progress != nil {
 				progress(len(outcomes), of)
 			}

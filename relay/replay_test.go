@@ -375,7 +375,7 @@ func TestHaltKey_EventWhoseTopicCannotBeToldParksItsKeyForEveryTopic(t *testing.
 func TestHaltKey_RowThatIsGoneStaysParkedAndSaysSo(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.haltKey()
+	dead := f.haltKey()
 	r := f.start()
 	r.untilStreaming()
 	f.poison("a", 1)
@@ -388,6 +388,14 @@ func TestHaltKey_RowThatIsGoneStaysParkedAndSaysSo(t *testing.T) {
 	if got.Released != 1 || got.Parked != 2 || !strings.Contains(got.Reason, "not in the table any more") {
 		t.Errorf("outcome %+v", got)
 	}
+	key, gone := "a", header(f.consume(dead, 2)[1], "ce_id")
+	outcomes, err := relay.RequestReplay(t.Context(), f.cfg, relay.ReplayRequest{Key: &key, GiveUp: []string{gone}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "outcome", outcomes, []relay.ReplayOutcome{{Topic: f.topic, Key: "a", Released: 1, GivenUp: 1}})
+	wantSeqs(t, seqs(t, f, f.topic, 2), 1, 3)
+	untilParked(r, 0, 0)
 	want(t, "outcome", f.release("nobody"), relay.ReplayOutcome{Key: "nobody"})
 }
 

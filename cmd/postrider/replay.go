@@ -24,6 +24,7 @@ type replayOptions struct {
 	config  configFlags
 	key     string
 	topic   string
+	giveUp  []string
 	all     bool
 	list    bool
 	yes     bool
@@ -44,12 +45,13 @@ publish what waits, as the rows stand now, in order and before anything newer of
 
 The request is a message in the database's log, so it needs no way to the relay, takes its
 place among the events, and survives restarts. If an event still cannot be published, it and
-those behind it stay parked.
+those behind it stay parked; --give-up passes over one that never can be.
 
 Exits 0 when everything was released, 1 when something stays parked or nothing was, 3 when
 Kafka, Postgres or the relay did not answer.`,
 		Example: `  postrider replay -c postrider.yaml --list
   postrider replay -c postrider.yaml --key 42
+  postrider replay -c postrider.yaml --key 42 --give-up 0199e1f5-6f0c-7c7d-8a55-0c6f0a1f4f11
   postrider replay -c postrider.yaml --all --yes --timeout 10m`,
 		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,7 +68,7 @@ Kafka, Postgres or the relay did not answer.`,
 			if err != nil {
 				return err
 			}
-			request := relay.ReplayRequest{All: o.all}
+			request := relay.ReplayRequest{All: o.all, GiveUp: o.giveUp}
 			if cmd.Flags().Changed("key") {
 				request.Key = &o.key
 			}
@@ -80,6 +82,7 @@ Kafka, Postgres or the relay did not answer.`,
 	f := cmd.Flags()
 	f.StringVar(&o.key, "key", "", "release this key, an aggregate id")
 	f.StringVar(&o.topic, "topic", "", "only what was meant for this topic")
+	f.StringSliceVar(&o.giveUp, "give-up", nil, "do not publish the event of this id (repeatable): its dead letter is what remains")
 	f.BoolVar(&o.all, "all", false, "release every key")
 	f.BoolVar(&o.list, "list", false, "show what is parked, and release nothing")
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
@@ -210,6 +213,9 @@ func (o *replayOptions) printOutcomes(w io.Writer, outcomes []relay.ReplayOutcom
 	}
 	for _, k := range outcomes {
 		fmt.Fprintf(w, "%s %q: %s released", k.Topic, k.Key, count(k.Released, "event"))
+		if k.GivenUp > 0 {
+			fmt.Fprintf(w, ", %s given up", count(k.GivenUp, "event"))
+		}
 		if k.Parked > 0 {
 			fmt.Fprintf(w, ", %s still parked\n  %s: %s", count(k.Parked, "event"), k.Code, k.Reason)
 		}
