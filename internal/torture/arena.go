@@ -44,6 +44,7 @@ type Arena struct {
 	runID   [4]byte
 	dir     string
 	binary  string
+	bug     string // that relays are started with
 
 	url         string // of the database
 	brokers     []string

@@ -60,18 +60,20 @@ var relayFaults = []Fault{
 	},
 	{
 		Name: "term", Row: 2, What: "SIGTERM under load",
+		Run: func(ctx context.Context, a *Arena) error { return a.term(ctx) },
+	},
+	{
+		Name: "term-quiet", Row: 2, What: "SIGTERM when the last event has just been delivered",
 		Run: func(ctx context.Context, a *Arena) error {
-			r := a.relays[0]
-			r.stop()
-			if err := r.comeBack(ctx); err != nil {
+			a.writing.Lock()
+			defer a.writing.Unlock()
+			if err := a.emit(a.single("quiet")); err != nil {
 				return err
 			}
-			// All that was read was confirmed before the end, so Postgres sends none of it again.
-			s, err := r.status(ctx)
-			if err == nil && s.Skipped > 0 {
-				a.violate("I3", "%d events were sent again by Postgres after a clean stop, and skipped", s.Skipped)
+			if _, ok := a.recover(ctx); !ok {
+				return errors.New("the last event does not arrive")
 			}
-			return err
+			return a.term(ctx)
 		},
 	},
 	freeze("freeze", "SIGSTOP for some seconds, then SIGCONT", 2*time.Second, false),
@@ -166,6 +168,28 @@ func crashPoint(point string, most int) Fault {
 			return r.comeBack(ctx)
 		},
 	}
+}
+
+// term stops the relay and starts it again. All that was read must have been confirmed
+// before the end, so that Postgres sends none of it again.
+func (a *Arena) term(ctx context.Context) error {
+	r := a.relays[0]
+	r.stop()
+	if err := r.comeBack(ctx); err != nil {
+		return err
+	}
+	// The stream is in order: once a new event has come through, so has all that came again.
+	if err := a.emit(a.single("term")); err != nil {
+		return err
+	}
+	if _, ok := a.recover(ctx); !ok {
+		return errors.New("nothing arrives after the new start")
+	}
+	s, err := r.status(ctx)
+	if err == nil && s.Skipped > 0 {
+		a.violate("I3", "%d events were sent again by Postgres after a clean stop, and skipped", s.Skipped)
+	}
+	return err
 }
 
 // freeze makes the fault of a relay that stands still without knowing it.

@@ -90,8 +90,8 @@ func (i *instance) launch(doomed bool, env ...string) error {
 	}
 	cmd := exec.Command(i.arena.binary, "relay", "-c", i.config, "--log-format", "json")
 	cmd.Env = append(os.Environ(), env...)
-	if i.arena.cfg.Bug != "" {
-		cmd.Env = append(cmd.Env, "POSTRIDER_BUG="+i.arena.cfg.Bug)
+	if i.arena.bug != "" {
+		cmd.Env = append(cmd.Env, "POSTRIDER_BUG="+i.arena.bug)
 	}
 	fmt.Fprintf(log, "=== start %d of %s %s\n", i.starts+1, i.name, strings.Join(env, " "))
 	// Ctrl-C is for us; the relays are stopped in order.

@@ -82,15 +82,8 @@ func RunOn(ctx context.Context, cfg Config, servers *Servers) (_ *Report, err er
 // run starts everything, injects faults and checks.
 func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 	began := time.Now()
-	for _, i := range a.relays {
-		if err := i.start(); err != nil {
-			return nil, err
-		}
-		if i == a.relays[0] { // the others find the slot taken
-			if err := i.awaitStreaming(ctx); err != nil {
-				return nil, err
-			}
-		}
+	if err := a.launch(ctx); err != nil {
+		return nil, err
 	}
 	var err error
 	if a.consumer, err = startConsumer(a.brokers, a.allTopics(), a.ledger); err != nil {
@@ -142,6 +135,34 @@ func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 		return nil, err
 	}
 	return a.check(newChecker(a, findings, injected), time.Since(began)), nil
+}
+
+// launch starts the relays. The slot is made by one without the bug, for not every bug lets
+// it be made.
+func (a *Arena) launch(ctx context.Context) error {
+	first := a.relays[0]
+	if err := first.start(); err != nil {
+		return err
+	}
+	if err := first.awaitStreaming(ctx); err != nil {
+		return err
+	}
+	if a.cfg.Bug != "" {
+		first.stop()
+		a.bug = a.cfg.Bug
+		if err := first.start(); err != nil {
+			return err
+		}
+		if err := first.awaitStreaming(ctx); err != nil {
+			return err
+		}
+	}
+	for _, other := range a.relays[1:] {
+		if err := other.start(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // torture injects the faults: a script in its order, others by chance until the time is up.
