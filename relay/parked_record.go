@@ -133,7 +133,7 @@ func (e *Encoder) recallParked(ctx, stop context.Context) error {
 		return nil
 	}
 	e.parked.warned = true
-	if setting := e.cluster.forgetful(name); setting != "" || reader.gone > 0 {
+	if setting := e.cluster.forgetful(name); setting != "" {
 		e.log.Warn("the dead-letter topic forgets: keys whose dead letters vanish are parked no longer, and their events are never released",
 			"topic", name, "setting", setting, "records_gone", reader.gone,
 			"hint", "kafka-configs.sh --bootstrap-server "+e.cfg.Kafka.Brokers[0]+" --alter --entity-type topics --entity-name "+name+
