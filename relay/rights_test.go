@@ -12,7 +12,8 @@ import (
 	"github.com/postrider/postrider/relay"
 )
 
-// forbid takes a right from a user of the broker and returns what gives it back.
+// forbid takes one right from a user of the broker, who keeps all others, and returns what
+// gives it back.
 func (f *fixture) forbid(user string, resource func(*kadm.ACLBuilder) *kadm.ACLBuilder, operation kadm.ACLOperation) (allow func()) {
 	f.t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Kafka.Brokers...))
@@ -24,18 +25,25 @@ func (f *fixture) forbid(user string, resource func(*kadm.ACLBuilder) *kadm.ACLB
 		return resource(kadm.NewACLs()).ResourcePatternType(kadm.ACLPatternLiteral).
 			Deny("User:" + user).DenyHosts("*").Operations(operation)
 	}
-	results, err := admin.CreateACLs(f.t.Context(), denied())
-	if err == nil {
-		err = results[0].Err
+	others := func() *kadm.ACLBuilder {
+		return resource(kadm.NewACLs()).ResourcePatternType(kadm.ACLPatternLiteral).
+			Allow("User:" + user).AllowHosts("*").Operations(kadm.OpAll)
 	}
-	if err != nil {
-		f.t.Fatal(err)
+	for _, rule := range []*kadm.ACLBuilder{others(), denied()} {
+		results, err := admin.CreateACLs(f.t.Context(), rule)
+		if err == nil {
+			err = results[0].Err
+		}
+		if err != nil {
+			f.t.Fatal(err)
+		}
 	}
 	allow = func() {
 		f.t.Helper()
-		filter := denied().Allow().AllowHosts()
-		if _, err := admin.DeleteACLs(context.Background(), filter); err != nil {
-			f.t.Error(err)
+		for _, rule := range []*kadm.ACLBuilder{denied().Allow().AllowHosts(), others().Deny().DenyHosts()} {
+			if _, err := admin.DeleteACLs(context.Background(), rule); err != nil {
+				f.t.Error(err)
+			}
 		}
 	}
 	f.t.Cleanup(func() {
@@ -73,6 +81,10 @@ func TestSecurity_RightsRevokedWhileItRunsHaltUntilTheyAreGivenBack(t *testing.T
 			r.untilStreaming()
 			f.emit("a", 0, 1)
 			f.consume(f.topic, 1)
+			end := ask[string](f, `SELECT pg_current_wal_insert_lsn()::text`)
+			f.eventually("the event is confirmed", func() bool {
+				return ask[bool](f, `SELECT confirmed_flush_lsn >= $1::pg_lsn FROM pg_replication_slots WHERE slot_name = $2`, end, f.slot())
+			})
 			allow := f.forbid(user, tc.resource(f), tc.operation)
 			f.emit("a", 1, 1)
 			s := r.untilHalted(relay.AuthKafka)
