@@ -342,7 +342,7 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 		return err
 	}
 	part := e.cluster.partitionFor(t, ev.AggregateID)
-	if t.tail.has(ev.ID, position.LSN) || !part.known.Less(position) && !e.owed.has(ev.ID) && e.replaying == nil {
+	if t.tail.has(ev.ID, position) || !part.known.Less(position) && !e.owed.has(ev.ID) && e.replaying == nil {
 		e.metrics.skip()
 		return nil
 	}

@@ -11,6 +11,11 @@ import (
 )
 
 const (
+	// unknownLimit is how many times in a row a place may be unknown to the brokers before it
+	// counts as deleted: of a topic that was just made they may not know yet.
+	unknownLimit = 5
+	// endsEvery is how often the ends of the places are asked for.
+	endsEvery = 10 * time.Second
 	// maxPlaces is on how many topics the memory is kept, so that it outlives some of them.
 	maxPlaces = 3
 	// coordinatorPatience is how long a coordinator may be on the move, or in the making on a
@@ -27,28 +32,42 @@ type group struct {
 	conn *sarama.Broker // to the coordinator, apart from the producing ones; nil for none
 
 	mu     sync.Mutex
-	places []string // topics; the memory stands at partition 0 of each
+	places []place
+}
+
+// place is a topic whose partition 0 has the memory as its offset's metadata.
+type place struct {
+	topic   string
+	end     int64 // the offset that is committed: about the partition's end, so that no monitor sees a lag
+	asked   time.Time
+	unknown int // times in a row
 }
 
 // addPlace lets the memory be kept on a topic that exists.
 func (g *group) addPlace(topic string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.places) < maxPlaces && !slices.Contains(g.places, topic) {
-		g.places = append(g.places, topic)
+	if len(g.places) < maxPlaces && !slices.ContainsFunc(g.places, func(p place) bool { return p.topic == topic }) {
+		g.places = append(g.places, place{topic: topic})
 	}
 }
 
-func (g *group) dropPlace(topic string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.places = slices.DeleteFunc(g.places, func(t string) bool { return t == topic })
-}
-
-func (g *group) listPlaces() []string {
+func (g *group) listPlaces() []place {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.places)
+}
+
+// settle takes back what listPlaces returned, without places that were deleted.
+func (g *group) settle(places []place) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range places {
+		if i := slices.IndexFunc(g.places, func(q place) bool { return q.topic == p.topic }); i >= 0 {
+			g.places[i] = p
+		}
+	}
+	g.places = slices.DeleteFunc(g.places, func(p place) bool { return p.unknown >= unknownLimit })
 }
 
 // recall reads the memory, nil for none. Where it stands on several topics the furthest
@@ -64,6 +83,10 @@ func (c *cluster) recall() (*memory, error) {
 			}
 			return err
 		})
+		if errors.Is(err, sarama.ErrGroupIDNotFound) {
+			response = new(sarama.OffsetFetchResponse) // some brokers say so of a group without offsets
+			break
+		}
 		if err == nil {
 			break
 		}
@@ -105,8 +128,14 @@ func (c *cluster) keep(text string) error {
 	request := &sarama.OffsetCommitRequest{
 		Version: 7, ConsumerGroup: c.group.id, ConsumerGroupGeneration: sarama.GroupGenerationUndefined,
 	}
-	for _, topic := range places {
-		request.AddBlock(topic, 0, 0, 0, text)
+	for i := range places {
+		p := &places[i]
+		if time.Since(p.asked) > endsEvery {
+			if end, err := c.client.GetOffset(p.topic, 0, sarama.OffsetNewest); err == nil {
+				p.end, p.asked = end, time.Now()
+			}
+		}
+		request.AddBlock(p.topic, 0, p.end, 0, text)
 	}
 	var response *sarama.OffsetCommitResponse
 	err := c.atCoordinator(func(b *sarama.Broker) (err error) {
@@ -116,28 +145,33 @@ func (c *cluster) keep(text string) error {
 	if err != nil {
 		return c.groupError(err)
 	}
-	kept := 0
-	var failed error
-	for topic, partitions := range response.Errors {
-		for _, err := range partitions {
-			switch {
-			case err == sarama.ErrNoError:
-				kept++
-			case err == sarama.ErrUnknownTopicOrPartition && len(places) > 1:
-				c.group.dropPlace(topic) // deleted; the others have it
-			default:
-				failed = err
-			}
+	kept := false
+	for i := range places {
+		p := &places[i]
+		answer := sarama.ErrUnknownTopicOrPartition
+		if partitions := response.Errors[p.topic]; partitions != nil {
+			answer = partitions[0]
+		}
+		switch answer {
+		case sarama.ErrNoError:
+			p.unknown, kept = 0, true
+		case sarama.ErrUnknownTopicOrPartition:
+			p.unknown++
+			err = answer
+		case sarama.ErrTopicAuthorizationFailed:
+			c.log.Warn("the relay may not READ the topic, so it cannot keep its place there; grant its user READ", "topic", p.topic)
+			p.unknown = unknownLimit
+			err = errNoPlace
+		default:
+			err = answer
 		}
 	}
-	if failed != nil {
-		c.leaveCoordinator()
-		return c.groupError(failed)
+	c.group.settle(places)
+	if kept {
+		return nil
 	}
-	if kept == 0 {
-		return c.groupError(sarama.ErrUnknownTopicOrPartition)
-	}
-	return nil
+	c.leaveCoordinator()
+	return c.groupError(err)
 }
 
 // atCoordinator asks the group's coordinator, and finds it anew after an error.

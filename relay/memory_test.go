@@ -1,9 +1,13 @@
 package relay
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func TestMemory_ReadsWhatItWrote(t *testing.T) {
@@ -71,4 +75,50 @@ func FuzzMemory(f *testing.F) {
 func FuzzTimelineEnd(f *testing.F) {
 	f.Add([]byte("1\t0/3000148\tno recovery target specified\n"), int32(1))
 	f.Fuzz(func(_ *testing.T, history []byte, timeline int32) { _, _ = timelineEnd(history, timeline) })
+}
+
+func TestGroup_KeepsItsPlaceOnSeveralTopicsAndOutlivesOne(t *testing.T) {
+	t.Parallel()
+	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a", "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kafka.Close()
+	c := openTestCluster(t, kafka, 0)
+	if m, err := c.recall(); m != nil || err != nil {
+		t.Fatalf("a new group remembers %v, %v", m, err)
+	}
+	if err := c.keep("nothing"); !errors.Is(err, errNoPlace) {
+		t.Errorf("kept without a topic: %v", err)
+	}
+	c.group.addPlace("a")
+	c.group.addPlace("b")
+	want := &memory{Flushed: 7, System: "1"}
+	if err := c.keep(want.String()); err != nil {
+		t.Fatal(err)
+	}
+	admin, err := kgo.NewClient(kgo.SeedBrokers(kafka.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	if _, err := kadm.NewClient(admin).DeleteTopic(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	want.Flushed = 8
+	for range unknownLimit + 1 {
+		if err := c.keep(want.String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if places := c.group.listPlaces(); len(places) != 1 || places[0].topic != "b" {
+		t.Errorf("places %+v after a was deleted", places)
+	}
+	got, err := openTestCluster(t, kafka, 0).recall()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -96,7 +96,7 @@ func (e *Encoder) deadLetter(ev *Event, position Position, why letter) error {
 	}
 	// What is parked is known exactly, and an event that expires while it waits has a dead
 	// letter of the same id there already.
-	if !why.parks && e.replaying == nil && t.tail.has(ev.ID, position.LSN) {
+	if !why.parks && e.replaying == nil && t.tail.has(ev.ID, position) {
 		e.owed.settle(ev.ID)
 		e.metrics.skip()
 		return nil

@@ -312,7 +312,7 @@ func (r *Relay) connect(ctx context.Context, p *pipeline) error {
 	if r.memory != nil && r.memory.Timeline != p.now.Timeline {
 		p.kafka.known = nil // LSNs above the memory's may mean something else now
 	}
-	if err := r.publish(ctx, p.conn, p.facts); err != nil {
+	if err := r.ensurePublication(ctx, p.conn, p.facts); err != nil {
 		return from(componentPostgres, err)
 	}
 	p.now.watch(p.facts)
@@ -408,8 +408,8 @@ func (r *Relay) judge(ctx context.Context, source *Source, facts *catalog) (memo
 	return now, nil
 }
 
-// publish makes the publication where it is missing, and puts it into facts.
-func (r *Relay) publish(ctx context.Context, conn *pgx.Conn, facts *catalog) error {
+// ensurePublication makes the publication where it is missing, and puts it into facts.
+func (r *Relay) ensurePublication(ctx context.Context, conn *pgx.Conn, facts *catalog) error {
 	if facts.Publication.OID != 0 {
 		return nil
 	}

@@ -284,7 +284,7 @@ func (r *repair) connectAnew(ctx context.Context, p *pipeline) error {
 	if p.facts, err = r.look(ctx, p.conn); err != nil {
 		return err
 	}
-	if err := r.publish(ctx, p.conn, p.facts); err != nil {
+	if err := r.ensurePublication(ctx, p.conn, p.facts); err != nil {
 		return err
 	}
 	if p.source, err = openSource(ctx, &r.cfg, r.log); err != nil {

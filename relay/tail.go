@@ -23,7 +23,8 @@ const (
 	tailSilence = 2 * time.Second
 )
 
-// tail is the set of ids that stand unconfirmed at the end of a topic.
+// tail is the set of events that stand unconfirmed at the end of a topic: their ids, or the
+// positions of records without one (outbox.headers: none).
 type tail struct {
 	ids  map[string]struct{}
 	last LSN // the highest position among them
@@ -31,15 +32,18 @@ type tail struct {
 
 // has reports whether the event with this id, at this place in the stream, is in the topic
 // already. Once the stream has passed the tail it is forgotten.
-func (t *tail) has(id []byte, at LSN) bool {
+func (t *tail) has(id []byte, at Position) bool {
 	if len(t.ids) == 0 {
 		return false
 	}
-	if at > t.last {
+	if at.LSN > t.last {
 		t.ids = nil
 		return false
 	}
-	_, ok := t.ids[string(id)]
+	if _, ok := t.ids[string(id)]; ok {
+		return true
+	}
+	_, ok := t.ids[at.String()]
 	return ok
 }
 
@@ -129,8 +133,9 @@ func (t *tail) add(m *sarama.ConsumerMessage, r *tailReader, confirmed LSN) {
 		r.reached = true
 		return
 	}
-	if id != nil {
-		t.ids[string(id)] = struct{}{}
-		t.last = max(t.last, at.LSN)
+	if id == nil {
+		id = position
 	}
+	t.ids[string(id)] = struct{}{}
+	t.last = max(t.last, at.LSN)
 }

@@ -70,7 +70,7 @@ func TestTail_HoldsWhatIsNotConfirmed(t *testing.T) {
 	}
 	got := 0
 	for lsn := range LSN(6000) {
-		has := topic.tail.has(fmt.Appendf(nil, "e%d", lsn), lsn)
+		has := topic.tail.has(fmt.Appendf(nil, "e%d", lsn), Position{LSN: lsn})
 		want := lsn >= 90 && lsn <= 100 || lsn >= 200 && lsn <= 5200
 		if has != want {
 			t.Fatalf("e%d in the tail: %v, want %v", lsn, has, want)
