@@ -71,6 +71,12 @@ func (j *janitor) run(stop context.Context, streaming func() bool) {
 	}
 }
 
+// rest forgets what it knew: another relay looks after the partitions now.
+func (j *janitor) rest() {
+	j.next = time.Time{}
+	j.metrics.setPartitions(partitions{})
+}
+
 // say logs a message about a subject when it is another than the last time. A nil detail
 // says that there is nothing to say any more.
 func (j *janitor) say(subject string, level slog.Level, detail error, message string, attrs ...any) {
@@ -210,6 +216,7 @@ func (j *janitor) drop(ctx context.Context, conn *pgx.Conn, t partitions) (busy 
 		}
 	}
 	query := fmt.Sprintf("SELECT partition_name, outcome FROM %s(%s, 1)", t.function("_drop_partitions"), rowsToDrop)
+	kept := make(map[string]string)
 	for again := true; again; {
 		again, busy = false, false // those that were emptied are empty at the next look
 		rows, err := conn.Query(ctx, query, retention.Seconds(), keep, confirmed)
@@ -228,6 +235,8 @@ func (j *janitor) drop(ctx context.Context, conn *pgx.Conn, t partitions) (busy 
 				j.log.Info("partition emptied: past its retention and confirmed; it is dropped when the table is less busy", "partition", name)
 			case "locked", "empty":
 				busy = true
+			default:
+				kept[name] = outcome
 			}
 			return nil
 		})
@@ -235,7 +244,17 @@ func (j *janitor) drop(ctx context.Context, conn *pgx.Conn, t partitions) (busy 
 			return false, fmt.Errorf("drop partitions: %w", err)
 		}
 	}
+	j.sayWhatIsKept(kept)
 	return busy, j.trim(ctx, conn, t, retention, keep, confirmed)
+}
+
+func (j *janitor) sayWhatIsKept(kept map[string]string) {
+	var err error
+	if len(kept) > 0 {
+		err = fmt.Errorf("%v", kept)
+	}
+	j.say("kept", slog.LevelWarn, err, "partitions past their retention are not dropped: some logical slot of the database has not confirmed "+
+		"their rows (pg_replication_slots), or they hold parked events")
 }
 
 // trim deletes what is past its retention from the default partition.

@@ -198,6 +198,7 @@ func (r *Relay) standBy(ctx context.Context) {
 	// The other relay moves the slot and the topics' ends now: what this one remembers of them is
 	// out of date, and is read anew.
 	r.memory, r.known = nil, nil
+	r.janitor.rest()
 	conn, err := r.cfg.Postgres.connect(ctx)
 	if err != nil {
 		return

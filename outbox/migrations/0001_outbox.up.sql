@@ -64,7 +64,7 @@ RETURNS TABLE (partition_name text, outcome text)
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '2s'
+SET lock_timeout = '1s'
 AS $$
 DECLARE
     parent            regclass := 'public.outbox';
