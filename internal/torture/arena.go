@@ -46,6 +46,8 @@ type Arena struct {
 	binary  string
 	bug     string // that relays are started with
 
+	serverVersion string
+
 	url         string // of the database
 	brokers     []string
 	admin       *kadm.Client
@@ -219,6 +221,9 @@ func (a *Arena) makeDatabase(ctx context.Context) error {
 	defer closeConn(conn)
 	ddl, err := outbox.TableDDL(outbox.DefaultTable)
 	if err != nil {
+		return err
+	}
+	if err := conn.QueryRow(ctx, `SHOW server_version`).Scan(&a.serverVersion); err != nil {
 		return err
 	}
 	if _, err := conn.Exec(ctx, ddl.Up+writerTables); err != nil {

@@ -80,7 +80,11 @@ func (c *checker) during(at time.Time) *injection {
 // forgiven reports whether what happened at a time is what the fault of then may do.
 func (c *checker) forgiven(invariant string, at time.Time) bool {
 	f := c.during(at)
-	return f != nil && f.fault.Forgives[invariant] != ""
+	if f == nil {
+		return false
+	}
+	handover := invariant == "I3" && f.fault.Handover && len(c.arena.relays) > 1
+	return handover || f.fault.Forgives[invariant] != ""
 }
 
 func (c *checker) describe(e event) string {
@@ -192,12 +196,11 @@ func (c *checker) duplicates() verdict {
 		if fault != nil {
 			fault.duplicates++
 		}
-		excuse := fault != nil && fault.fault.Forgives["I3"] != ""
 		switch {
 		case f.partition.topic == first.partition.topic && (f.key != first.key || f.value != first.value || f.partition != first.partition && !c.forgiven("I2", f.at)):
 			changed++
 			v.blame("%s comes again changed, at offset %d of partition %d of %s", f.id, f.offset, f.partition.id, f.partition.topic)
-		case excuse:
+		case c.forgiven("I3", f.at):
 			forgiven++
 		default:
 			twice++

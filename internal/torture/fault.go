@@ -20,6 +20,9 @@ type Fault struct {
 	// Forgives names invariants of which this fault may break a part, and says why. The
 	// report counts what was broken all the same.
 	Forgives map[string]string
+	// Handover marks faults by which a relay can lose the slot to a standby while it has
+	// events on their way: those may come twice.
+	Handover bool
 	// Operator marks faults after which somebody must mend something by hand, as Run does.
 	// They are not drawn by chance.
 	Operator bool

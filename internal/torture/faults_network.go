@@ -19,7 +19,7 @@ var networkFaults = append(network("postgres", PostgresProxy, func(p *proxies) [
 func network(side string, need Need, proxies func(*proxies) []*toxiproxy.Proxy) []Fault {
 	fault := func(name, what string, seconds int, toxics ...toxic) Fault {
 		return Fault{
-			Name: side + "-" + name, Row: 14, What: what + " to " + side, Needs: need,
+			Name: side + "-" + name, Row: 14, What: what + " to " + side, Needs: need, Handover: need == PostgresProxy,
 			Run: func(ctx context.Context, a *Arena) error {
 				to := proxies(a.proxies)
 				var errs []error
@@ -41,7 +41,7 @@ func network(side string, need Need, proxies func(*proxies) []*toxiproxy.Proxy) 
 		fault("latency", "200 ms latency", 4, both("latency", map[string]int{"latency": 200, "jitter": 50})...),
 		fault("bandwidth", "64 kB/s", 4, both("bandwidth", map[string]int{"rate": 64})...),
 		{
-			Name: side + "-half-open", Row: 14, What: "a half-open link to " + side, Needs: need, Slow: true,
+			Name: side + "-half-open", Row: 14, What: "a half-open link to " + side, Needs: need, Handover: need == PostgresProxy, Slow: true,
 			Run: func(ctx context.Context, a *Arena) error {
 				silence := both("timeout", map[string]int{"timeout": 0})
 				to, began := proxies(a.proxies), time.Now()
@@ -63,7 +63,7 @@ func network(side string, need Need, proxies func(*proxies) []*toxiproxy.Proxy) 
 		fault("cut-request", "connections cut in the middle of what is sent", 2, toxic{"limit_data", map[string]int{"bytes": 5000}, true}),
 		fault("cut-answer", "connections cut in the middle of what is received", 2, toxic{"limit_data", map[string]int{"bytes": 20_000}, false}),
 		{
-			Name: side + "-unreachable", Row: 14, What: "no connection to " + side, Needs: need,
+			Name: side + "-unreachable", Row: 14, What: "no connection to " + side, Needs: need, Handover: need == PostgresProxy,
 			Run: func(ctx context.Context, a *Arena) error {
 				var errs []error
 				for _, p := range proxies(a.proxies) {

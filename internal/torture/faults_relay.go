@@ -117,7 +117,7 @@ var relayFaults = []Fault{
 			out, err := exec.CommandContext(ctx, a.binary, "relay", "-c", r.config, "--set", "kafka.compression=brotli").CombinedOutput()
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "kafka.compression") {
-				return fmt.Errorf("with kafka.compression=brotli the relay ended with %v and said %q", err, out)
+				return fmt.Errorf("with kafka.compression=brotli the relay said %q and ended: %w", out, err)
 			}
 			return r.comeBack(ctx)
 		},
@@ -195,7 +195,7 @@ func (a *Arena) term(ctx context.Context) error {
 // freeze makes the fault of a relay that stands still without knowing it.
 func freeze(name, what string, least time.Duration, slow bool) Fault {
 	return Fault{
-		Name: name, Row: 2, What: what, Slow: slow,
+		Name: name, Row: 2, What: what, Slow: slow, Handover: true,
 		Run: func(ctx context.Context, a *Arena) error {
 			r := a.relays[0]
 			r.signal(syscall.SIGSTOP)

@@ -13,15 +13,15 @@ import (
 // serverFaults happen to Postgres and to Kafka.
 var serverFaults = []Fault{
 	{
-		Name: "pg-restart", Row: 3, What: "Postgres restarted", Needs: OwnPostgres,
+		Name: "pg-restart", Row: 3, Handover: true, What: "Postgres restarted", Needs: OwnPostgres,
 		Run: func(ctx context.Context, a *Arena) error { return a.servers.postgres.cycle(ctx, a) },
 	},
 	{
-		Name: "pg-crash", Row: 3, What: "Postgres crashed, recovering at its start", Needs: OwnPostgres,
+		Name: "pg-crash", Row: 3, Handover: true, What: "Postgres crashed, recovering at its start", Needs: OwnPostgres,
 		Run: func(ctx context.Context, a *Arena) error { return a.servers.postgres.cycle(ctx, a, "--immediate") },
 	},
 	{
-		Name: "walsender", Row: 3, What: "the walsender terminated five times",
+		Name: "walsender", Row: 3, Handover: true, What: "the walsender terminated five times",
 		Run: func(ctx context.Context, a *Arena) error {
 			var last int32
 			for range 5 {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"time"
 )
 
 // Row is what was found out about one fault of the matrix.
@@ -38,7 +38,7 @@ func Matrix(ctx context.Context, cfg Config, each func(Row)) error {
 	defer servers.Close()
 	for row := 1; row <= 18; row++ {
 		for i := range Faults {
-			if f := &Faults[i]; f.Row == row && (len(cfg.Faults) == 0 || contains(cfg.Faults, f.Name)) {
+			if f := &Faults[i]; f.Row == row && (len(cfg.Faults) == 0 || slices.Contains(cfg.Faults, f.Name)) {
 				each(f.alone(ctx, cfg, servers))
 				if ctx.Err() != nil {
 					return ctx.Err()
@@ -121,7 +121,7 @@ func (r *Report) halts() string {
 		}
 		var all []string
 		for _, d := range r.Durations[what] {
-			all = append(all, brief(time.Duration(d)))
+			all = append(all, brief(d))
 		}
 		parts = append(parts, what+" "+strings.Join(all, " "))
 	}
@@ -129,13 +129,4 @@ func (r *Report) halts() string {
 		return ""
 	}
 	return ", " + strings.Join(parts, ", ")
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }

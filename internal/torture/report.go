@@ -82,6 +82,7 @@ func (r *Report) Failed() []string {
 
 // Print writes the report for people.
 func (r *Report) Print(w io.Writer) {
+	fmt.Fprintf(w, "seed %d, Postgres %s, %s\n", r.Seed, r.Server, brief(r.Took))
 	for _, l := range r.Lines {
 		result := "PASS"
 		if !l.OK {

@@ -104,10 +104,7 @@ func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 		writers.Go(func() { newWriter(a, n+1).run(writing) })
 	}
 
-	injected, err := a.torture(ctx, faults)
-	if err != nil {
-		return nil, err
-	}
+	injected := a.torture(ctx, faults)
 	healthy := len(injected) == 0 || injected[len(injected)-1].recovered
 
 	// Ctrl-C ends the faults, not the proof.
@@ -166,48 +163,45 @@ func (a *Arena) launch(ctx context.Context) error {
 }
 
 // torture injects the faults: a script in its order, others by chance until the time is up.
-func (a *Arena) torture(ctx context.Context, faults []*Fault) ([]injection, error) {
+func (a *Arena) torture(ctx context.Context, faults []*Fault) []injection {
 	var injected []injection
 	a.mu.Lock()
 	a.until = time.Now().Add(a.cfg.Duration)
 	a.mu.Unlock()
 	if !a.calm(ctx) {
-		return nil, nil
+		return nil
 	}
 	for n := 0; ; n++ {
 		var f *Fault
 		if len(a.cfg.Script) > 0 {
 			if n == len(faults) {
-				return injected, nil
+				return injected
 			}
 			f = faults[n]
 		} else {
 			if len(faults) == 0 || !time.Now().Before(a.until) {
-				return injected, nil
+				return injected
 			}
 			f = faults[a.rng.IntN(len(faults))]
 		}
 		i := injection{fault: f, began: time.Now()}
 		a.log.Info("fault", "name", f.Name)
 		a.doing(f.Name)
-		err := f.Run(ctx, a)
-		if ctx.Err() != nil {
-			i.recovered = true // cut short: the settling judges
-			return append(injected, i), a.restore()
-		}
+		// One that has begun is carried through: it takes back what it has done.
+		err := f.Run(context.WithoutCancel(ctx), a)
 		if err != nil {
 			a.violate("I7", "fault %s: %v", f.Name, err)
 		}
 		if err == nil {
-			i.recovery, i.recovered = a.recover(ctx)
+			i.recovery, i.recovered = a.recover(context.WithoutCancel(ctx))
 		}
 		injected = append(injected, i)
 		a.countFault()
 		if !i.recovered {
-			return injected, nil // what comes after it would prove nothing
+			return injected // what comes after it would prove nothing
 		}
 		if !a.calm(ctx) {
-			return injected, nil
+			return injected
 		}
 	}
 }
@@ -216,14 +210,6 @@ func (a *Arena) torture(ctx context.Context, faults []*Fault) ([]injection, erro
 func (a *Arena) calm(ctx context.Context) bool {
 	a.doing("calm")
 	return pause(ctx, 200*time.Millisecond+time.Duration(a.rng.Int64N(int64(calm))))
-}
-
-// restore starts a relay again that a fault which was cut short has left dead.
-func (a *Arena) restore() error {
-	if a.relays[0].pid() != 0 {
-		return nil
-	}
-	return a.relays[0].start()
 }
 
 // recover waits until everything that is committed now is delivered, and returns how long
@@ -252,7 +238,7 @@ func (a *Arena) settle(ctx context.Context) {
 
 // check makes the report.
 func (a *Arena) check(c *checker, took time.Duration) *Report {
-	r := &Report{Seed: a.cfg.Seed, Took: took, Durations: a.notices, Logs: a.dir}
+	r := &Report{Seed: a.cfg.Seed, Server: a.serverVersion, Took: took, Durations: a.notices, Logs: a.dir}
 	for _, invariant := range Invariants {
 		v := invariant.check(c)
 		for _, seen := range a.violations {

@@ -35,7 +35,19 @@ func sharedServers() *Servers {
 // torture runs cfg on the shared servers.
 func torture(t *testing.T, cfg Config) *Report {
 	t.Helper()
-	testserver.Kafka(t) // skips or fails where there are none
+	if servers == nil {
+		testserver.Absent(t, "POSTGRES_URL or KAFKA_BROKERS is not set; `make test` starts the servers and sets both")
+	}
+	for _, name := range cfg.Script {
+		if lacks := FaultNamed(name).Needs.missing(servers); lacks != "" {
+			testserver.Absent(t, "fault "+name+" needs "+lacks)
+		}
+	}
+	return tortureOn(t, cfg, servers)
+}
+
+func tortureOn(t *testing.T, cfg Config, servers *Servers) *Report {
+	t.Helper()
 	cfg.Seed, cfg.Dir = seed, t.TempDir()
 	cfg.Writers, cfg.Rate, cfg.Large = 2, 100, 500
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -75,6 +87,20 @@ func TestRelay_StandsWhatHappensToIt(t *testing.T) {
 func TestRelay_StandsFaultsOfChance(t *testing.T) {
 	t.Parallel()
 	report := torture(t, Config{Duration: 12 * time.Second, Relays: 2, Faults: []string{"kill", "takeover-kill", "takeover-term", "walsender", "rows-changed"}})
+	if !report.OK() {
+		t.Errorf("broken: %v", report.Failed())
+	}
+}
+
+func TestRelay_StandsCrashesOfItsServers(t *testing.T) {
+	t.Parallel()
+	testserver.Kafka(t) // where the shared one cannot be had, a private one cannot either
+	private, err := OpenServers(t.Context(), Config{Nodes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(private.Close)
+	report := tortureOn(t, Config{Script: []string{"pg-crash", "broker-kill", "pg-restart"}}, private)
 	if !report.OK() {
 		t.Errorf("broken: %v", report.Failed())
 	}

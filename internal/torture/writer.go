@@ -98,6 +98,15 @@ type plan struct {
 	nested    bool          // each segment is in a savepoint, which is released
 }
 
+// patience is how long the transaction may take.
+func (p *plan) patience() time.Duration {
+	events := 0
+	for _, drafts := range p.segments {
+		events += len(drafts)
+	}
+	return transactionTimeout + p.hold + time.Duration(events)*time.Millisecond
+}
+
 // plan draws a transaction.
 func (w *writer) plan() plan {
 	var p plan
@@ -138,7 +147,7 @@ func (w *writer) drafts(n int, avro bool) []draft {
 
 // commit carries a plan out and records what became of it.
 func (w *writer) commit(p plan) error {
-	ctx, cancel := context.WithTimeout(context.Background(), transactionTimeout+p.hold)
+	ctx, cancel := context.WithTimeout(context.Background(), p.patience())
 	defer cancel()
 	if w.conn == nil {
 		conn, err := w.arena.connect(ctx, writerName)
