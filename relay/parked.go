@@ -387,6 +387,17 @@ func (p *parkedKeys) ids() (ids []string, known bool) {
 	return ids, p.known && (p.releasing == 0 || p.flushed() > p.releasing)
 }
 
+// idsOf returns the ids of a part's events from i on, at most limit of them.
+func (p *parkedKeys) idsOf(part *parkedPart, i, limit int) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var ids []string
+	for _, e := range part.events[i:min(i+limit, len(part.events))] {
+		ids = append(ids, p.id(part.system, e))
+	}
+	return ids
+}
+
 // id returns the id of an event as text.
 func (p *parkedKeys) id(system string, e parkedEvent) string {
 	if e.id == ([16]byte{}) {
@@ -399,15 +410,24 @@ func (p *parkedKeys) id(system string, e parkedEvent) string {
 func (p *parkedKeys) list(limit int) []ParkedKey {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	keys := make([]*parkedKey, 0, len(p.keys))
+	order := func(a, b *parkedKey) int {
+		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.topic, b.topic), cmp.Compare(a.key, b.key))
+	}
+	var keys []*parkedKey
 	for _, k := range p.keys {
+		if limit < len(p.keys) { // a few of many: the lock is the encoder's too
+			i, _ := slices.BinarySearchFunc(keys, k, order)
+			if i == limit {
+				continue
+			}
+			keys = slices.Insert(keys, i, k)[:min(limit, len(keys)+1)]
+			continue
+		}
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(a, b *parkedKey) int {
-		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.topic, b.topic), cmp.Compare(a.key, b.key))
-	})
-	out := make([]ParkedKey, 0, min(limit, len(keys)))
-	for _, k := range keys[:min(limit, len(keys))] {
+	slices.SortFunc(keys, order)
+	out := make([]ParkedKey, 0, len(keys))
+	for _, k := range keys {
 		out = append(out, p.describe(k))
 	}
 	return out

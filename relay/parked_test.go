@@ -155,6 +155,27 @@ func TestParked_AtItsBoundIsFull(t *testing.T) {
 	}
 }
 
+func TestParked_ListsTheKeysParkedForLongest(t *testing.T) {
+	t.Parallel()
+	p := newParkedKeys(nil)
+	p.settled()
+	for i := range 50 {
+		key := fmt.Sprintf("%02d", i*37%50)
+		p.park(&parkedRecord{topic: "orders", key: key, system: "1", at: Position{LSN(i + 1), 0}, id: "x", time: int64(i * 37 % 50)})
+	}
+	for _, limit := range []int{0, 1, 5, 49, 50, 1000} {
+		got := p.list(limit)
+		if len(got) != min(limit, 50) {
+			t.Errorf("%d of at most %d", len(got), limit)
+		}
+		for i, k := range got {
+			if k.Key != fmt.Sprintf("%02d", i) {
+				t.Errorf("at most %d: key %s is number %d", limit, k.Key, i)
+			}
+		}
+	}
+}
+
 func TestParked_IsNotKnownBeforeTheTopicIsRead(t *testing.T) {
 	t.Parallel()
 	p := newParkedKeys(nil)

@@ -188,38 +188,28 @@ func (r *release) events(ctx, stop context.Context, p *parkedPart, answer *parke
 		}
 	}
 	defer func() { r.replaying = nil }()
+	var ids []string // of the events from i on, as far as they are fetched together
 	for i := 0; i < len(p.events); {
 		if stop.Err() != nil {
 			return nil, errStopped
 		}
-		at := Position{r.at.LSN, r.at.Index + uint32(i)}
-		original := p.events[i].at
-		if r.givesUp(p, i) {
-			answer.through = original
+		if len(ids) == 0 {
+			ids = r.parked.idsOf(p, i, replayRows)
+		}
+		at, original := Position{r.at.LSN, r.at.Index + uint32(i)}, p.events[i].at
+		if slices.Contains(r.request.GiveUp, ids[0]) {
 			answer.givenUp++
-			i++
-			continue
-		}
-		r.replaying = &original
-		err := r.rows.next(ctx, r.cfg, r.idsFrom(p, i), &r.event)
-		if err == nil {
-			err = r.attemptRelease(ctx, p, at)
-		}
-		switch h := asHalt(err); {
-		case err == nil:
-			answer.through = original
-			answer.released++
-			i++
-		case h != nil && h.onEvent():
-			return h, nil
-		default:
-			r.rows.close()
-			if err := r.stand(ctx, stop, at, err); err != nil {
-				return nil, err
+		} else {
+			r.replaying = &original
+			h, err := r.one(ctx, stop, p, ids, at)
+			if h != nil || err != nil {
+				return h, err
 			}
-			continue
+			answer.released++
 		}
-		r.goesOn()
+		answer.through = original
+		ids = ids[1:]
+		i++
 		if len(r.block.bytes) >= chunkSize {
 			if err := r.flush(ctx); err != nil {
 				return nil, err
@@ -229,9 +219,31 @@ func (r *release) events(ctx, stop context.Context, p *parkedPart, answer *parke
 	return nil, nil
 }
 
+// one publishes the event that is the first of ids, and stands at it while it has to wait.
+func (r *release) one(ctx, stop context.Context, p *parkedPart, ids []string, at Position) (refused *HaltError, err error) {
+	for {
+		err := r.rows.read(ctx, r.cfg, ids, &r.event)
+		if err == nil {
+			err = r.attemptRelease(ctx, p, at)
+		}
+		if err == nil {
+			r.goesOn()
+			return nil, nil
+		}
+		if h := asHalt(err); h != nil && h.onEvent() {
+			return h, nil
+		}
+		r.rows.close()
+		if err := r.stand(ctx, stop, at, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // attemptRelease makes a record of the event in r.event, which belongs to p.
 func (r *release) attemptRelease(ctx context.Context, p *parkedPart, at Position) error {
-	if topic, err := r.topicName(&r.event); err == nil && string(topic) != p.topic {
+	topic, err := r.topicName(&r.event)
+	if err == nil && (string(topic) != p.topic || string(r.event.AggregateID) != p.key) {
 		// The row was mended, or the event is one of a key whose topic could not be told.
 		if h := r.blocked(string(r.event.AggregateID), string(topic)); h != nil {
 			return h
@@ -254,36 +266,6 @@ func (r *release) blocked(key, topic string) *HaltError {
 		}
 	}
 	return nil
-}
-
-// givesUp reports whether the request gives up an event.
-func (r *release) givesUp(p *parkedPart, i int) bool {
-	if len(r.request.GiveUp) == 0 {
-		return false
-	}
-	r.parked.mu.Lock()
-	defer r.parked.mu.Unlock()
-	return slices.Contains(r.request.GiveUp, r.parked.id(p.system, p.events[i]))
-}
-
-// idsFrom returns the ids of the next events, as many as are fetched at a time.
-func (r *release) idsFrom(p *parkedPart, i int) func() []string {
-	return func() []string {
-		r.parked.mu.Lock()
-		defer r.parked.mu.Unlock()
-		var ids []string
-		for _, e := range p.events[i:min(i+replayRows, len(p.events))] {
-			id := r.parked.id(p.system, e)
-			if slices.Contains(r.request.GiveUp, id) {
-				continue
-			}
-			if slices.Contains(ids, id) {
-				break // a row that was read twice, of which each is released
-			}
-			ids = append(ids, id)
-		}
-		return ids
-	}
 }
 
 // insist calls do until it succeeds, standing in between.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -17,7 +18,7 @@ type outboxRows struct {
 	results *pgconn.ResultReader
 	route   outboxRoute
 	values  []Value
-	ids     []string // those that the results are still to bring
+	ids     []string // of the rows that the results are still to bring, as far as they are there
 }
 
 func (r *outboxRows) close() {
@@ -27,19 +28,20 @@ func (r *outboxRows) close() {
 	r.conn, r.results, r.ids = nil, nil, nil
 }
 
-// next fills ev from the next row; its slices hold until the next call. more tells the ids
-// to go on with when all that were asked for have been read. A row that is gone is a halt on
-// the event.
-func (r *outboxRows) next(ctx context.Context, cfg *Config, more func() []string, ev *Event) error {
-	if len(r.ids) == 0 {
-		if err := r.query(ctx, cfg, more()); err != nil {
+// read fills ev from the row of the first of ids; its slices hold until the next call. The
+// rest of them are those that will be asked for next, to be fetched together. A row that is
+// gone is a halt on the event.
+func (r *outboxRows) read(ctx context.Context, cfg *Config, ids []string, ev *Event) error {
+	want := ids[0]
+	if len(r.ids) == 0 || r.ids[0] != want {
+		if err := r.query(ctx, cfg, ids); err != nil {
 			return from(componentPostgres, err)
 		}
 	}
-	want := r.ids[0]
 	r.ids = r.ids[1:]
 	if !r.results.NextRow() {
 		_, err := r.results.Close()
+		r.results, r.ids = nil, nil
 		if err == nil {
 			return gone(want)
 		}
@@ -55,7 +57,8 @@ func (r *outboxRows) next(ctx context.Context, cfg *Config, more func() []string
 	}
 	err := r.route.fill(r.values, ev)
 	if string(ev.ID) != want {
-		return gone(want) // the rows come in order, and this is a later one
+		r.ids = nil // the rows come in order, and this is a later one
+		return gone(want)
 	}
 	return err
 }
@@ -64,7 +67,7 @@ func gone(id string) *HaltError {
 	return halt(PoisonEvent, "the dead letter has its payload", "event %s: its row is not in the table any more", id)
 }
 
-// query asks for the rows of ids.
+// query asks for the rows of ids, up to one that is named twice: a row is found once.
 func (r *outboxRows) query(ctx context.Context, cfg *Config, ids []string) error {
 	if r.results != nil {
 		_, err := r.results.Close()
@@ -79,6 +82,12 @@ func (r *outboxRows) query(ctx context.Context, cfg *Config, ids []string) error
 			return err
 		}
 		r.conn = conn
+	}
+	for i, id := range ids {
+		if slices.Contains(ids[:i], id) {
+			ids = ids[:i]
+			break
+		}
 	}
 	id := pgx.Identifier{cfg.Outbox.Columns.ID}.Sanitize()
 	query := fmt.Sprintf("SELECT * FROM %s WHERE %s = ANY($1) ORDER BY array_position($1, %s)", quoteTable(cfg.Outbox.Table), id, id)

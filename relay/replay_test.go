@@ -476,3 +476,37 @@ func TestHaltKey_ListParkedNeedsNoRelay(t *testing.T) {
 		t.Errorf("listed %+v", keys[0])
 	}
 }
+
+func TestHaltKey_KeyThatStaysDoesNotHoldUpAnother(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.haltKey()
+	r := f.start()
+	r.untilStreaming()
+	for _, key := range []string{"a", "b", "c"} {
+		f.poison(key, 1)
+		f.emit(key, 2, 100)
+	}
+	untilParked(r, 3, 303)
+	f.exec(`UPDATE outbox SET payload = '{"seq": 1}' WHERE payload->>'seq' = '1' AND aggregate_id IN ('b', 'c')`)
+	f.exec(`UPDATE outbox SET aggregate_id = 'a' WHERE payload->>'seq' = '50' AND aggregate_id = 'c'`)
+	outcomes, err := relay.RequestReplay(t.Context(), f.cfg, relay.ReplayRequest{All: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string][2]int)
+	for _, k := range outcomes {
+		got[k.Key] = [2]int{k.Released, k.Parked}
+	}
+	// Event 50 of c has become one of a, which is parked: it must not overtake those.
+	want(t, "released and parked", got, map[string][2]int{"a": {0, 101}, "b": {101, 0}, "c": {49, 52}})
+	published := make(map[string]int64)
+	for _, rec := range f.consume(f.topic, 150) {
+		_, seq := decodeSeq(t, rec.Value)
+		key := string(rec.Key)
+		if published[key]++; published[key] != seq {
+			t.Fatalf("event %d of %s comes after %d others", seq, key, published[key]-1)
+		}
+	}
+	untilParked(r, 2, 153)
+}
