@@ -282,6 +282,7 @@ func (a *Arena) close(keepLogs bool) {
 	}
 	if a.admin != nil {
 		_, _ = a.admin.DeleteTopics(ctx, a.allTopics()...)
+		_, _ = a.admin.DeleteGroups(ctx, a.slot()) // the relay's, of the same name
 		a.admin.Close()
 	}
 	if a.url != "" {

@@ -28,6 +28,7 @@ type finding struct {
 	value     [sha256.Size]byte
 	position  relay.Position
 	dead      string // why it is in the dead-letter topic; empty elsewhere
+	parked    bool   // it waits there and is to be published later
 	claim     payload
 	fault     string // what is wrong with the record itself; empty for nothing
 }
@@ -60,7 +61,9 @@ func (a *Arena) audit(ctx context.Context) ([]finding, error) {
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			p := partition{r.Topic, r.Partition}
-			findings = append(findings, a.examine(r))
+			if header(r, "postrider-released") == "" { // that is no event: it releases parked ones
+				findings = append(findings, a.examine(r))
+			}
 			if r.Offset+1 >= ends[p] {
 				delete(ends, p)
 			}
@@ -83,6 +86,7 @@ func (a *Arena) examine(r *kgo.Record) finding {
 	required := []string{"ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "content-type", txHeader}
 	if r.Topic == a.deadLetters {
 		f.dead = header(r, "postrider-error-code")
+		f.parked = header(r, "postrider-parked") != ""
 		required = append(required, "postrider-error-code", "postrider-error", "postrider-topic", "postrider-lsn", "postrider-xid")
 	}
 	var lacks []string

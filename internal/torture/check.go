@@ -34,7 +34,8 @@ type checker struct {
 	index    map[string]int
 	findings []finding
 	faults   []injection
-	first    map[string]int // first finding of an event, by id
+	first    map[string]int // first finding of an event, by id; that of a parked one after its release
+	parked   map[string]int // finding of an event that was parked
 	copies   []int          // findings that are not the first of their event
 
 	lost, reordered int // what loss and order have counted
@@ -49,10 +50,18 @@ func newChecker(a *Arena, findings []finding, faults []injection) *checker {
 		}
 		return 0
 	})
-	c := &checker{arena: a, events: a.ledger.events, index: a.ledger.index, findings: findings, faults: faults, first: make(map[string]int)}
+	c := &checker{arena: a, events: a.ledger.events, index: a.ledger.index, findings: findings, faults: faults, first: make(map[string]int), parked: make(map[string]int)}
 	for i, f := range findings {
 		before, known := c.first[f.id]
+		if _, again := c.parked[f.id]; f.parked && !again {
+			c.parked[f.id] = i
+			if known {
+				continue
+			}
+		}
 		switch {
+		case known && c.findings[before].parked && !f.parked:
+			c.first[f.id] = i
 		case !known:
 			c.first[f.id] = i
 		case f.at.Before(findings[before].at):
@@ -228,7 +237,11 @@ func (c *checker) slot() verdict {
 			continue
 		}
 		at := end{e.bound, -1, n}
-		if i, found := c.first[e.id]; found {
+		i, found := c.parked[e.id] // where it was safe first
+		if !found {
+			i, found = c.first[e.id]
+		}
+		if found {
 			at.finding = i
 			if lsn := c.findings[i].position.LSN + 1; lsn < at.confirmed {
 				at.confirmed = lsn

@@ -36,9 +36,9 @@ type Config struct {
 	Binary string
 	// Bug is a known bug for the relay to have: it proves that the checker sees it.
 	Bug string
-	// Halt lets the relay stop at an event that it cannot publish, instead of sending it
-	// to the dead-letter topic.
-	Halt bool
+	// OnPoison is the relay's on_poison. Defaults to what the chosen faults need, which is
+	// dead-letter where they do not say.
+	OnPoison string
 
 	// Writers is the number of connections that write. Defaults to 4.
 	Writers int

@@ -45,6 +45,7 @@ const (
 	KafkaProxy                     // the relay reaches Kafka through a proxy; only one of our own advertises it
 	Standby                        // a second relay
 	Halting                        // on_poison: halt
+	Parking                        // on_poison: halt-key
 )
 
 // missing says what servers lack for a fault, or "".
@@ -97,7 +98,7 @@ func choose(cfg Config, s *Servers) ([]*Fault, error) {
 	}
 	for i := range Faults {
 		f := &Faults[i]
-		if !f.Operator && f.Needs&Halting == 0 && f.Needs.missing(s) == "" {
+		if !f.Operator && f.Needs&(Halting|Parking) == 0 && f.Needs.missing(s) == "" {
 			chosen = append(chosen, f)
 		}
 	}

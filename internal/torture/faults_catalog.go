@@ -38,6 +38,19 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
+		Name: "slot-recreated", Row: 4, What: "the slot dropped and made again by hand while no relay runs", Operator: true, Forgives: repaired,
+		Run: func(ctx context.Context, a *Arena) error {
+			return a.halts(ctx, []relay.HaltCode{relay.SlotAhead}, func() error {
+				return a.whileDown(ctx, func() error {
+					return errors.Join(
+						a.onSlot(ctx, `SELECT pg_drop_replication_slot($1)`),
+						a.emit(a.single("missed")),
+						a.exec(ctx, `SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, a.slot()))
+				})
+			}, func() error { return a.repair(ctx) })
+		},
+	},
+	{
 		Name: "slot-lost", Row: 4, What: "the slot invalidated by max_slot_wal_keep_size", Operator: true, Needs: OwnPostgres, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, []relay.HaltCode{relay.SlotLost}, func() error { return a.loseSlot(ctx) },
@@ -56,6 +69,21 @@ var catalogFaults = []Fault{
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, fmt.Sprintf(`DROP PUBLICATION %[1]s; CREATE PUBLICATION %[1]s FOR TABLE outbox WITH (publish = 'insert', publish_via_partition_root = true)`, a.publication()))
+			}, func() error { return a.repair(ctx) })
+		},
+	},
+	{
+		Name: "publication-after-slot", Row: 5, What: "a slot made by hand before its publication, while no relay runs", Operator: true, Forgives: repaired,
+		Run: func(ctx context.Context, a *Arena) error {
+			return a.halts(ctx, append(publicationHalts, relay.SlotAhead), func() error {
+				return a.whileDown(ctx, func() error {
+					return errors.Join(
+						a.onSlot(ctx, `SELECT pg_drop_replication_slot($1)`),
+						a.exec(ctx, `DROP PUBLICATION `+a.publication()),
+						a.exec(ctx, `SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, a.slot()),
+						a.emit(a.single("missed")),
+						a.exec(ctx, `CREATE PUBLICATION `+a.publication()+` FOR TABLE outbox WITH (publish = 'insert', publish_via_partition_root = true)`))
+				})
 			}, func() error { return a.repair(ctx) })
 		},
 	},
@@ -100,6 +128,18 @@ var catalogFaults = []Fault{
 			}, func() error {
 				return errors.Join(a.exec(ctx, `DROP PUBLICATION `+a.publication()), a.repair(ctx))
 			})
+		},
+	},
+	{
+		Name: "table-replaced-unseen", Row: 6, What: "the same while no relay runs", Operator: true, Forgives: repaired,
+		Run: func(ctx context.Context, a *Arena) error {
+			return a.halts(ctx, publicationHalts, func() error {
+				return a.whileDown(ctx, func() error {
+					return a.exec(ctx, `BEGIN; ALTER TABLE outbox RENAME TO outbox_old;
+						CREATE TABLE outbox (LIKE outbox_old INCLUDING ALL);
+						ALTER PUBLICATION `+a.publication()+` SET TABLE outbox; COMMIT`)
+				})
+			}, func() error { return a.repair(ctx) })
 		},
 	},
 	{
@@ -205,6 +245,13 @@ func (a *Arena) halts(ctx context.Context, codes []relay.HaltCode, inject, mend 
 		return err
 	}
 	return r.await(ctx, "the halt's end", func(s relay.StatusReport) bool { return s.Phase == relay.PhaseStreaming && !in(s) })
+}
+
+// whileDown does something while no relay runs.
+func (a *Arena) whileDown(ctx context.Context, do func() error) error {
+	r := a.relays[0]
+	r.kill()
+	return errors.Join(do(), r.start())
 }
 
 // onSlot ends the walsender and runs a statement that takes the slot's name before the

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -135,6 +136,42 @@ var eventFaults = []Fault{
 				_, err := a.registry.client.Register(ctx, "torture."+name, strings.Replace(strict, `"extra", "type": "string"`, `"extra", "type": "string", "default": ""`, 1))
 				return err
 			})
+		},
+	},
+	{
+		Name: "park", Row: 13, What: "on_poison: halt-key, a key parked over a kill -9, released after its schema is mended", Needs: Parking, Operator: true,
+		Run: func(ctx context.Context, a *Arena) error {
+			name := a.freshName()
+			strict := strings.Replace(schemaText(name), `{"name": "note"`, `{"name": "extra", "type": "string"}, {"name": "note"`, 1)
+			if _, err := a.registry.client.Register(ctx, "torture."+name, strict); err != nil {
+				return err
+			}
+			d, r := a.single("parked"), a.relays[0]
+			d.kind = "torture." + name
+			if err := a.emit(d, a.single("parked"), a.single("free"), a.single("parked")); err != nil {
+				return err
+			}
+			parked := func(events int) error {
+				return r.await(ctx, fmt.Sprintf("%d events parked", events), func(s relay.StatusReport) bool { return s.Parked != nil && s.Parked.Events == events })
+			}
+			if err := parked(3); err != nil {
+				return err
+			}
+			r.kill()
+			if err := r.comeBack(ctx); err != nil {
+				return err
+			}
+			if err := errors.Join(a.emit(a.single("parked")), parked(4)); err != nil {
+				return err
+			}
+			if _, err := a.registry.client.Register(ctx, "torture."+name, strings.Replace(strict, `"extra", "type": "string"`, `"extra", "type": "string", "default": ""`, 1)); err != nil {
+				return err
+			}
+			out, err := exec.CommandContext(ctx, a.binary, "replay", "-c", r.config, "--key", d.key, "--yes").CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("postrider replay: %w\n%s", err, out)
+			}
+			return errors.Join(a.emit(a.single("parked")), parked(0))
 		},
 	},
 	{

@@ -61,11 +61,8 @@ func (i *instance) configure(change func(map[string]any)) error {
 		"kafka":            map[string]any{"brokers": a.relayBrokers(), "dead_letter_topic": a.deadLetters},
 		"registry":         map[string]any{"url": a.registry.url, "latest_ttl": "1s"},
 		"http":             map[string]any{"listen": "127.0.0.1:0"},
-		"on_poison":        "dead-letter",
+		"on_poison":        a.cfg.OnPoison,
 		"shutdown_timeout": "8s",
-	}
-	if a.cfg.Halt {
-		config["on_poison"] = "halt"
 	}
 	if change != nil {
 		change(config)

@@ -66,9 +66,15 @@ func RunOn(ctx context.Context, cfg Config, servers *Servers) (_ *Report, err er
 		if f.Needs&Standby != 0 {
 			cfg.Relays = max(cfg.Relays, 2)
 		}
-		cfg.Halt = cfg.Halt || f.Needs&Halting != 0
+		if f.Needs&Halting != 0 {
+			setDefault(&cfg.OnPoison, "halt")
+		}
+		if f.Needs&Parking != 0 {
+			setDefault(&cfg.OnPoison, "halt-key")
+		}
 		cfg.needs |= f.Needs
 	}
+	setDefault(&cfg.OnPoison, "dead-letter")
 	a, err := newArena(ctx, cfg, servers, binary)
 	if err != nil {
 		return nil, err
