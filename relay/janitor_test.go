@@ -339,4 +339,9 @@ func TestJanitor_RestsWhileTheRelayDoesNotStream(t *testing.T) {
 	if left := time.Until(h.next); left < janitorInterval/2 || left > janitorInterval {
 		t.Errorf("the next round is in %v", left)
 	}
+	h.rest()
+	h.wantPartitions(1, 1, -1)
+	if !h.next.IsZero() {
+		t.Error("on taking over again it would not look at once")
+	}
 }
