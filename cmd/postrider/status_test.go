@@ -22,6 +22,9 @@ func TestStatus_SaysWhatIsWrongAndExitsWithIt(t *testing.T) {
 	}{
 		"ready": {relay.StatusReport{Name: "orders", Phase: relay.PhaseStreaming, Ready: true, Published: 7}, 0,
 			[]string{"relay orders: streaming", "7 published"}},
+		"with parked keys": {relay.StatusReport{Name: "orders", Phase: relay.PhaseStreaming, Ready: true,
+			Parked: &relay.ParkedReport{Keys: 2, Events: 7, Examples: []relay.ParkedKey{{Topic: "orders", Key: "42", Events: 1, Code: relay.PoisonEvent}}}}, 0,
+			[]string{"7 events of 2 keys", `orders "42": 1 event since `, "POISON_EVENT"}},
 		"halted": {relay.StatusReport{Name: "orders", Phase: relay.PhaseStreaming, Reason: "halted",
 			Lag:      &relay.Lag{RetainedBytes: 1_500_000_000, SecondsToLoss: &loss},
 			Troubles: []relay.Trouble{{Component: "event", Code: relay.PoisonEvent, Message: "at 0/1/0: $.x", Hint: "mend it"}}}, exitNo,
