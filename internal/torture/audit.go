@@ -29,8 +29,14 @@ type finding struct {
 	position  relay.Position
 	dead      string // why it is in the dead-letter topic; empty elsewhere
 	parked    bool   // it waits there and is to be published later
-	claim     payload
+	claim     claim
 	fault     string // what is wrong with the record itself; empty for nothing
+}
+
+// claim is what the value of a record says about itself.
+type claim struct {
+	key         string
+	version, tx int64
 }
 
 // audit reads all topics from offset 0 to their present ends, to which nobody writes any
@@ -111,17 +117,25 @@ func (a *Arena) examine(r *kgo.Record) finding {
 }
 
 // decode decodes a record by the schema that it names, in Confluent's wire format.
-func (r *registry) decode(value []byte) (p payload, err error) {
+func (r *registry) decode(value []byte) (c claim, err error) {
 	if len(value) < 5 || value[0] != 0 {
-		return p, fmt.Errorf("the value does not begin with 0 and a schema id: %x", value[:min(len(value), 8)])
+		return c, fmt.Errorf("the value does not begin with 0 and a schema id: %x", value[:min(len(value), 8)])
 	}
 	schema, err := r.schema(int32(binary.BigEndian.Uint32(value[1:])))
 	if err != nil {
-		return p, err
+		return c, err
 	}
-	rest, err := schema.Decode(bytes.Clone(value[5:]), &p)
+	var record map[string]any
+	rest, err := schema.Decode(bytes.Clone(value[5:]), &record)
 	if err == nil && len(rest) > 0 {
 		err = errors.New("bytes are left over")
 	}
-	return p, err
+	if err != nil {
+		return c, err
+	}
+	// What is missing stays zero, and is found out by the comparison with the ledger.
+	c.key, _ = record["key"].(string)
+	c.version, _ = record["version"].(int64)
+	c.tx, _ = record["tx"].(int64)
+	return c, nil
 }

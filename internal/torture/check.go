@@ -316,8 +316,8 @@ func (c *checker) readable() verdict {
 		if f.dead != "" {
 			dead++
 		} else if n, known := c.index[f.id]; known && fault == "" {
-			if e := c.events[n]; f.key != e.key || f.claim.Key != e.key || f.claim.Version != e.version || f.claim.Tx != e.tx {
-				fault = fmt.Sprintf("it says key %s, version %d, transaction %d, and is %s", f.claim.Key, f.claim.Version, f.claim.Tx, c.describe(e))
+			if e := c.events[n]; f.key != e.key || f.claim != (claim{e.key, e.version, e.tx}) {
+				fault = fmt.Sprintf("it says key %s, version %d, transaction %d, and is %s", f.claim.key, f.claim.version, f.claim.tx, c.describe(e))
 			}
 		}
 		if fault != "" {

@@ -19,7 +19,7 @@ func found(id string, version int64, lsn pglogrepl.LSN, offset int64) finding {
 	return finding{
 		id: id, partition: partition{"a", 0}, offset: offset, at: began.Add(time.Duration(offset) * time.Second), key: "k",
 		value: sha256.Sum256([]byte(id)), position: relay.Position{LSN: lsn},
-		claim: payload{Key: "k", Version: version, Tx: version},
+		claim: claim{"k", version, version},
 	}
 }
 
@@ -96,7 +96,7 @@ func TestChecker_SeesEachBrokenInvariant(t *testing.T) {
 			return f
 		}, nil, []string{"I6"}},
 		"a record says something else": {func(_ *Arena, f []finding) []finding {
-			f[1].claim.Version = 7
+			f[1].claim.version = 7
 			return f
 		}, nil, []string{"I6"}},
 		"the lag stays": {func(_ *Arena, f []finding) []finding { return f },

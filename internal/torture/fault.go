@@ -67,7 +67,9 @@ func (n Need) missing(s *Servers) string {
 }
 
 // Faults are all faults, in the order of the matrix.
-var Faults = slices.Concat(relayFaults, serverFaults, networkFaults, eventFaults, registryFaults, topicFaults, catalogFaults)
+var Faults = slices.SortedStableFunc(
+	slices.Values(slices.Concat(relayFaults, serverFaults, networkFaults, eventFaults, registryFaults, topicFaults, catalogFaults)),
+	func(a, b Fault) int { return a.Row - b.Row })
 
 // FaultNamed returns the fault of that name, or nil.
 func FaultNamed(name string) *Fault {

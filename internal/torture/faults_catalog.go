@@ -17,6 +17,9 @@ var repaired = map[string]string{
 	"I2": "what was missed is published behind what Kafka has, and says so by a header",
 }
 
+// moved adds that it was no relay that moved the slot.
+var moved = map[string]string{"I2": repaired["I2"], "I4": "a person moved the slot"}
+
 // hidden adds what happens to rows that the server hides from the stream without a word.
 var hidden = map[string]string{
 	"I2": repaired["I2"],
@@ -36,7 +39,7 @@ var catalogFaults = []Fault{
 	},
 	{
 		Name: "slot-ahead", Row: 4, What: "the slot moved on by hand, or made again further on", Operator: true,
-		Forgives: map[string]string{"I2": repaired["I2"], "I4": "a person moved the slot"},
+		Forgives: moved,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, []relay.HaltCode{relay.SlotAhead}, func() error {
 				return a.onSlot(ctx, `SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())`)
@@ -44,10 +47,10 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
-		Name: "slot-recreated", Row: 4, What: "the slot dropped and made again by hand while no relay runs", Operator: true, Forgives: repaired,
+		Name: "slot-recreated", Row: 4, What: "the slot dropped and made again by hand while no relay runs", Operator: true, Forgives: moved,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, []relay.HaltCode{relay.SlotAhead}, func() error {
-				return a.whileDown(ctx, func() error {
+				return a.whileDown(func() error {
 					return errors.Join(
 						a.onSlot(ctx, `SELECT pg_drop_replication_slot($1)`),
 						a.emit(a.single("missed")),
@@ -82,7 +85,7 @@ var catalogFaults = []Fault{
 		Name: "publication-after-slot", Row: 5, What: "a slot made by hand before its publication, while no relay runs", Operator: true, Forgives: hidden,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, append(publicationHalts, relay.SlotAhead), func() error {
-				return a.whileDown(ctx, func() error {
+				return a.whileDown(func() error {
 					return errors.Join(
 						a.onSlot(ctx, `SELECT pg_drop_replication_slot($1)`),
 						a.exec(ctx, `DROP PUBLICATION `+a.publication()),
@@ -140,7 +143,7 @@ var catalogFaults = []Fault{
 		Name: "table-replaced-unseen", Row: 6, What: "the same while no relay runs", Operator: true, Forgives: hidden,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
-				return a.whileDown(ctx, func() error {
+				return a.whileDown(func() error {
 					return a.exec(ctx, `BEGIN; ALTER TABLE outbox RENAME TO outbox_old;
 						CREATE TABLE outbox (LIKE outbox_old INCLUDING ALL);
 						ALTER PUBLICATION `+a.publication()+` SET TABLE outbox; COMMIT`)
@@ -255,7 +258,7 @@ func (a *Arena) halts(ctx context.Context, codes []relay.HaltCode, inject, mend 
 }
 
 // whileDown does something while no relay runs.
-func (a *Arena) whileDown(ctx context.Context, do func() error) error {
+func (a *Arena) whileDown(do func() error) error {
 	r := a.relays[0]
 	r.kill()
 	return errors.Join(do(), r.start())
