@@ -148,7 +148,10 @@ var catalogFaults = []Fault{
 						CREATE TABLE outbox (LIKE outbox_old INCLUDING ALL);
 						ALTER PUBLICATION `+a.publication()+` SET TABLE outbox; COMMIT`)
 				})
-			}, func() error { return a.repair(ctx) })
+			}, func() error {
+				// What the old table has and the relay has not read is nowhere else.
+				return errors.Join(a.exec(ctx, `INSERT INTO outbox SELECT * FROM outbox_old`), a.repair(ctx))
+			})
 		},
 	},
 	{

@@ -87,7 +87,7 @@ var relayFaults = []Fault{
 	{
 		Name: "takeover-term", Row: 15, What: "the active relay of two stopped", Needs: Standby,
 		Run: func(ctx context.Context, a *Arena) error {
-			return a.takeover(ctx, (*instance).stop, "takeover after SIGTERM", time.Second)
+			return a.takeover(ctx, (*instance).stop, "takeover after SIGTERM", 2*time.Second)
 		},
 	},
 	{

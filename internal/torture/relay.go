@@ -32,13 +32,13 @@ type instance struct {
 	log    string
 	client *http.Client
 
-	mu     sync.Mutex
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when the process has ended
-	err    error         // why, valid after exited
-	url    string        // of its HTTP server; empty until it has said so
-	dying  bool          // its end is expected
-	starts int
+	mu      sync.Mutex
+	process *os.Process
+	exited  chan struct{} // closed when the process has ended
+	err     error         // why, valid after exited
+	url     string        // of its HTTP server; empty until it has said so
+	dying   bool          // its end is expected
+	starts  int
 }
 
 // newInstance writes the configuration of a relay.
@@ -97,6 +97,16 @@ func (i *instance) launch(doomed bool, env ...string) error {
 	out := &addressFinder{file: log}
 	cmd.Stderr = out
 	exited, started := make(chan struct{}), make(chan error)
+	i.mu.Lock()
+	i.process, i.exited, i.dying, i.url, i.starts = nil, exited, doomed, "", i.starts+1
+	out.found = func(address string) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if i.exited == exited {
+			i.url = "http://" + address
+		}
+	}
+	i.mu.Unlock()
 	go func() { // owns the process from its start to its end
 		// The kernel takes the end of the thread that started a child for the end of the
 		// parent, and Go ends threads as it likes unless they are locked.
@@ -117,23 +127,12 @@ func (i *instance) launch(doomed bool, env ...string) error {
 		}
 		close(exited)
 	}()
-	i.mu.Lock()
-	i.dying, i.url, i.starts = doomed, "", i.starts+1
-	i.exited = exited
-	out.found = func(address string) {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		if i.exited == exited {
-			i.url = "http://" + address
-		}
-	}
-	i.mu.Unlock()
 	if err := <-started; err != nil {
 		return err
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.cmd = cmd
+	i.process = cmd.Process
 	return nil
 }
 
@@ -164,14 +163,14 @@ func (f *addressFinder) Write(p []byte) (int, error) {
 func (i *instance) pid() int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.cmd == nil || i.cmd.ProcessState != nil || i.exited == nil {
+	if i.process == nil {
 		return 0
 	}
 	select {
 	case <-i.exited:
 		return 0
 	default:
-		return i.cmd.Process.Pid
+		return i.process.Pid
 	}
 }
 
