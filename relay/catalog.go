@@ -37,6 +37,8 @@ type publicationFacts struct {
 	ViaRoot     bool
 	HasTable    bool
 	RelationOID uint32 // the row in pg_publication_rel; 0 for ALL TABLES
+	Version     uint32 // the transaction that altered the publication last
+	RelVersion  uint32 // the same of the row in pg_publication_rel
 	Filter      string
 }
 
@@ -82,10 +84,11 @@ func readPublication(ctx context.Context, conn *pgx.Conn, name string, table uin
 		       p.puballtables OR r.oid IS NOT NULL
 		         OR EXISTS (SELECT FROM pg_publication_namespace n JOIN pg_class c ON c.relnamespace = n.pnnspid
 		                    WHERE n.pnpubid = p.oid AND c.oid = $2),
-		       coalesce(r.oid, 0), coalesce(pg_get_expr(r.prqual, r.prrelid), '')
+		       coalesce(r.oid, 0), coalesce(pg_get_expr(r.prqual, r.prrelid), ''),
+		       p.xmin::text::bigint, coalesce(r.xmin::text::bigint, 0)
 		FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = $2
 		WHERE p.pubname = $1`, name, table).
-		Scan(&p.OID, &p.Inserts, &p.ViaRoot, &p.HasTable, &p.RelationOID, &p.Filter)
+		Scan(&p.OID, &p.Inserts, &p.ViaRoot, &p.HasTable, &p.RelationOID, &p.Filter, &p.Version, &p.RelVersion)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return publicationFacts{}, nil
 	}
@@ -192,7 +195,14 @@ func (c *catalog) drift(now *catalog, cfg *Config) error {
 	case now.Publication.RelationOID != c.Publication.RelationOID:
 		return halt(PublicationDrift, hintPublicationLost, "table %s left publication %q", cfg.Outbox.Table, pub)
 	}
-	return now.checkPublication(cfg)
+	if err := now.checkPublication(cfg); err != nil {
+		return err
+	}
+	if now.Publication.Version != c.Publication.Version || now.Publication.RelVersion != c.Publication.RelVersion {
+		// It is right now, but may have been wrong in between.
+		return halt(PublicationDrift, hintPublicationLost, "publication %q was altered", pub)
+	}
+	return nil
 }
 
 // createPublication makes the publication for the outbox table.

@@ -99,6 +99,8 @@ type cluster struct {
 	// confirmed is where the slot stood when the session began.
 	confirmed LSN
 	lasting   string // a topic whose records are kept for ever, if it is made
+	// compared says that what is published was compared with the topics already.
+	compared bool
 	// held is when this session got the slot, before the first record of the stream.
 	held    time.Time
 	group   group
@@ -240,8 +242,8 @@ func (c *cluster) positions() map[string][]Position {
 
 // tailOf reads the topic's tail, if the relay may read it.
 func (c *cluster) tailOf(name string, partitions []int32) (tail, error) {
-	if c.confirmed == 0 {
-		return tail{}, nil // the slot is made in this session: there is none that died
+	if c.compared {
+		return tail{}, nil
 	}
 	if err := sleep(c.ctx, time.Until(c.held.Add(tailGrace))); err != nil {
 		return tail{}, err

@@ -19,7 +19,7 @@ const (
 )
 
 // A keeper writes the memory of one session to Kafka. Only what it has written is confirmed
-// to Postgres.
+// to Postgres, and of that only what the monitor has inspected.
 type keeper struct {
 	cluster    *cluster
 	checkpoint *Checkpoint
@@ -29,19 +29,25 @@ type keeper struct {
 	memory   memory // what was written last, or is to be at first
 	written  time.Time
 	failures int
-	well     bool          // the last time it went well
-	flushed  atomic.Uint64 // what may be confirmed
+	well     bool // the last time it went well
+
+	flushed   atomic.Uint64 // what has been written
+	inspected atomic.Uint64 // up to where publication and table are known to have been the right ones
 }
 
 // newKeeper returns a keeper that begins by writing begin. confirmed is where the slot stands.
 func newKeeper(c *cluster, cp *Checkpoint, status *Status, m *metrics, begin memory, confirmed LSN) *keeper {
 	k := &keeper{cluster: c, checkpoint: cp, status: status, metrics: m, memory: begin}
 	k.flushed.Store(uint64(confirmed))
+	k.inspected.Store(uint64(confirmed))
 	return k
 }
 
 // confirmable returns the LSN that may be confirmed. It may be called from any goroutine.
-func (k *keeper) confirmable() LSN { return LSN(k.flushed.Load()) }
+func (k *keeper) confirmable() LSN { return LSN(min(k.flushed.Load(), k.inspected.Load())) }
+
+// toInspect reports whether something waits for an inspection to be confirmed.
+func (k *keeper) toInspect() bool { return k.flushed.Load() > k.inspected.Load() }
 
 // run writes until done is closed or ctx ends. A failure is told and tried again: the slot
 // waits.

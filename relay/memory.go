@@ -28,6 +28,8 @@ type memory struct {
 	Table       uint32 // OIDs
 	Publication uint32
 	Relation    uint32 // the row of table and publication in pg_publication_rel
+	// The transactions that altered the publication and that row last.
+	PublicationVersion, RelationVersion uint32
 }
 
 // writtenMemory is a memory as text. Brokers keep up to 4096 bytes by default.
@@ -41,6 +43,9 @@ type writtenMemory struct {
 	Table       uint32 `json:"table"`
 	Publication uint32 `json:"publication"`
 	Relation    uint32 `json:"relation"`
+
+	PublicationVersion uint32 `json:"publication_xmin"`
+	RelationVersion    uint32 `json:"relation_xmin"`
 }
 
 const memoryFormat = 1
@@ -48,6 +53,7 @@ const memoryFormat = 1
 func (m *memory) String() string {
 	text, err := json.Marshal(writtenMemory{
 		memoryFormat, m.Repair, m.Flushed.String(), m.System, m.Timeline, m.Slot, m.Table, m.Publication, m.Relation,
+		m.PublicationVersion, m.RelationVersion,
 	})
 	if err != nil {
 		panic(err) // strings and numbers
@@ -70,12 +76,13 @@ func parseMemory(text string) (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &memory{w.Repair, lsn, w.System, w.Timeline, w.Slot, w.Table, w.Publication, w.Relation}, nil
+	return &memory{w.Repair, lsn, w.System, w.Timeline, w.Slot, w.Table, w.Publication, w.Relation, w.PublicationVersion, w.RelationVersion}, nil
 }
 
 // watch takes the objects that are read from now on.
 func (m *memory) watch(facts *catalog) {
 	m.Table, m.Publication, m.Relation = facts.TableOID, facts.Publication.OID, facts.Publication.RelationOID
+	m.PublicationVersion, m.RelationVersion = facts.Publication.Version, facts.Publication.RelVersion
 }
 
 // after reports whether m was written later than other.
@@ -151,5 +158,7 @@ func timelineEnd(history []byte, timeline int32) (LSN, error) {
 
 // catalog returns the objects that were read, as far as they are remembered.
 func (m *memory) catalog() *catalog {
-	return &catalog{TableOID: m.Table, Publication: publicationFacts{OID: m.Publication, RelationOID: m.Relation}}
+	return &catalog{TableOID: m.Table, Publication: publicationFacts{
+		OID: m.Publication, RelationOID: m.Relation, Version: m.PublicationVersion, RelVersion: m.RelationVersion,
+	}}
 }

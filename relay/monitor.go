@@ -12,6 +12,8 @@ import (
 
 const (
 	monitorInterval = 5 * time.Second
+	// inspectInterval is how soon what was published is inspected, and with that confirmed.
+	inspectInterval = time.Second
 	// lossWindow is over how long the rate of WAL is measured that predicts the slot's loss.
 	lossWindow = 5 * time.Minute
 )
@@ -28,8 +30,12 @@ func (p *pipeline) monitor(stop context.Context) error {
 		}
 	}()
 	var rate walRate
-	facts := p.facts
-	for sleep(stop, monitorInterval) == nil {
+	var looked time.Time
+	for sleep(stop, inspectInterval) == nil {
+		look := time.Since(looked) >= monitorInterval
+		if !look && !p.keeper.toInspect() {
+			continue
+		}
 		if conn == nil || conn.IsClosed() {
 			var err error
 			if conn, err = p.relay.cfg.Postgres.connect(stop); err != nil {
@@ -42,6 +48,13 @@ func (p *pipeline) monitor(stop context.Context) error {
 				continue
 			}
 		}
+		if err := p.inspect(stop, conn); err != nil {
+			return err
+		}
+		if !look {
+			continue
+		}
+		looked = time.Now()
 		lag, err := readLag(stop, conn, p.relay.cfg.Postgres.Slot, &rate)
 		if err != nil {
 			p.relay.unknownLag()
@@ -52,17 +65,50 @@ func (p *pipeline) monitor(stop context.Context) error {
 		}
 		p.relay.status.setLag(&lag)
 		p.relay.metrics.setLag(lag)
-
-		now, err := readCatalog(stop, conn, &p.relay.cfg)
-		if err != nil || !now.Slot.Exists {
-			continue // before the slot is made there is nothing to lose
-		}
-		if err := facts.drift(&now, &p.relay.cfg); err != nil {
-			return err
-		}
 	}
 	return nil
 }
+
+// inspect returns a named halt if publication or table are not those that streaming began
+// with, for rows may pass the slot unseen then. Otherwise what was written before it looked
+// may be confirmed. A database that does not answer is no error.
+func (p *pipeline) inspect(ctx context.Context, conn *pgx.Conn) error {
+	var text string
+	if err := conn.QueryRow(ctx, `SELECT `+walEnd+`::text`).Scan(&text); err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	end, err := pglogrepl.ParseLSN(text)
+	if err != nil {
+		return err
+	}
+	now, err := readCatalog(ctx, conn, &p.relay.cfg)
+	if err != nil || !now.Slot.Exists {
+		return nil //nolint:nilerr // as above; and before the slot is made there is nothing to lose
+	}
+	if err := p.facts.drift(&now, &p.relay.cfg); err != nil {
+		return err
+	}
+	p.keeper.inspected.Store(uint64(end))
+	return nil
+}
+
+// inspectLast inspects at a stop, when the monitor has ended.
+func (p *pipeline) inspectLast() error {
+	if !p.keeper.toInspect() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), keepTimeout)
+	defer cancel()
+	conn, err := p.relay.cfg.Postgres.connect(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // what is not confirmed is read again, and known to be in Kafka
+	}
+	defer closeConn(conn)
+	return p.inspect(ctx, conn)
+}
+
+// walEnd is the end of the server's WAL.
+const walEnd = `CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END`
 
 // readLag asks the server where its WAL ends and what the slot holds back.
 func readLag(ctx context.Context, conn *pgx.Conn, slot string, rate *walRate) (Lag, error) {
@@ -70,7 +116,7 @@ func readLag(ctx context.Context, conn *pgx.Conn, slot string, rate *walRate) (L
 	var end string
 	var behind, retained, safe *int64
 	err := conn.QueryRow(ctx, `
-		WITH wal AS (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END AS lsn)
+		WITH wal AS (SELECT `+walEnd+` AS lsn)
 		SELECT wal.lsn::text, wal.lsn - s.confirmed_flush_lsn, wal.lsn - s.restart_lsn, s.safe_wal_size,
 		       coalesce((SELECT extract(epoch FROM now() - min(xact_start)) FROM pg_stat_activity
 		                 WHERE backend_xid IS NOT NULL AND datname = current_database()), 0)::float8

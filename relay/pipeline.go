@@ -106,7 +106,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	})
 	g.Go(func() error { // writes down how far it all got
 		defer close(p.kept)
-		return from(componentMemory, p.keep(hard))
+		return p.keep(hard)
 	})
 	g.Go(func() error { // lag and drift, on a connection of its own
 		err := p.monitor(stop)
@@ -131,7 +131,13 @@ func (p *pipeline) keep(hard context.Context) error {
 	if hard.Err() != nil || !p.slotMade {
 		return nil //nolint:nilerr // the connections are cut, or there is nothing to keep
 	}
-	return p.keeper.last()
+	if err := p.keeper.last(); err != nil {
+		return from(componentMemory, err)
+	}
+	if p.once {
+		return nil
+	}
+	return p.inspectLast()
 }
 
 // read makes the slot where it is missing and then streams.

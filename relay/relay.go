@@ -323,7 +323,7 @@ func (r *Relay) connect(ctx context.Context, p *pipeline) error {
 // assemble makes the stages of p.
 func (r *Relay) assemble(p *pipeline) error {
 	var err error
-	p.kafka.confirmed = p.facts.Slot.Confirmed
+	p.kafka.confirmed = p.now.Flushed
 	p.checkpoint = NewCheckpoint(p.facts.Slot.Confirmed, r.metrics.observeCommit)
 	p.publisher, err = newPublisher(p.kafka, &r.cfg, p.checkpoint, r.status, r.metrics)
 	if err != nil {

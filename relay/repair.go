@@ -303,6 +303,7 @@ func (r *repair) connectAnew(ctx context.Context, p *pipeline) error {
 	if p.kafka, err = openCluster(r.cfg.Kafka, nil, r.log); err != nil {
 		return from(componentKafka, err)
 	}
+	p.kafka.compared = true
 	defer context.AfterFunc(ctx, p.kafka.cut)()
 	if _, err := p.kafka.recall(); err != nil { // for the places where the memory is kept
 		return from(componentKafka, err)

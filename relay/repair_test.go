@@ -205,3 +205,28 @@ func TestRepair_InterruptedByAPoisonRowIsBegunAgain(t *testing.T) {
 	f.start().untilStreaming()
 	f.consume(f.topic, 3)
 }
+
+// The stream says nothing of rows that a publication leaves out, and keepalives go on: the
+// slot must not follow them before somebody has looked.
+func TestHalt_TheSlotStaysInFrontOfWhatAPublicationLeftOut(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.start()
+	r.untilStreaming()
+	f.emit("a", 1, 1)
+	f.consume(f.topic, 1)
+	f.exec(`ALTER PUBLICATION ` + f.publication() + ` SET (publish = 'update')`)
+	altered := ask[string](f, `SELECT pg_current_wal_insert_lsn()::text`)
+	f.emit("a", 2, 1)
+	f.exec(`ALTER PUBLICATION ` + f.publication() + ` SET (publish = 'insert')`)
+	f.emit("a", 3, 1)
+	f.consume(f.topic, 2)
+	r.untilHalted(relay.PublicationDrift)
+	if ask[bool](f, `SELECT confirmed_flush_lsn > $1::pg_lsn FROM pg_replication_slots WHERE slot_name = $2`, altered, f.slot()) {
+		t.Error("the slot passed a committed event that no topic has")
+	}
+	if result := f.repair(); result.Missing != 1 || result.Published != 1 || result.LateKeys != 1 {
+		t.Errorf("repair: %+v", result)
+	}
+	r.until("ready", func(s relay.StatusReport) bool { return s.Ready && s.Phase == relay.PhaseStreaming })
+}

@@ -33,6 +33,11 @@ func TestRestart_ChangesWhileNoRelayRanAreNoticed(t *testing.T) {
 			f.exec(`DROP PUBLICATION ` + publication(f))
 			f.exec(`CREATE PUBLICATION ` + publication(f) + ` FOR TABLE outbox WITH (publish = 'insert', publish_via_partition_root = true)`)
 		}},
+		"publication altered and altered back": {relay.PublicationDrift, func(f *fixture) {
+			f.exec(`ALTER PUBLICATION ` + publication(f) + ` SET (publish = 'update')`)
+			f.emit("a", 2, 1)
+			f.exec(`ALTER PUBLICATION ` + publication(f) + ` SET (publish = 'insert')`)
+		}},
 		"slot dropped": {relay.SlotMissing, func(f *fixture) {
 			f.exec(`SELECT pg_drop_replication_slot($1)`, f.slot())
 		}},

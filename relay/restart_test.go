@@ -125,7 +125,7 @@ func TestRestart_KafkaKilledUnderLoad(t *testing.T) {
 	r := f.start()
 	r.untilStreaming()
 	w := ledger.Write(t, f.url)
-	w.AwaitMore(500)
+	r.until("events flow", func(s relay.StatusReport) bool { return s.Published > 500 })
 	kafka.KillNode(1)
 	r.until("the loss is told", func(s relay.StatusReport) bool { return !s.Ready && s.InFlight > 0 })
 	w.AwaitMore(500)

@@ -15,6 +15,8 @@ const (
 	// unconfirmed, more are, up to tailLimit. Beyond that duplicates are possible.
 	tailFirst = 64
 	tailLimit = 300_000
+	// snapshotTail bounds what is read of a topic when the slot is made anew.
+	snapshotTail = 100_000
 	// tailGrace is how long after it got the slot a relay lets the brokers append what the one
 	// before still had on the wire.
 	tailGrace = 200 * time.Millisecond
@@ -26,8 +28,9 @@ const (
 // tail is the set of events that stand unconfirmed at the end of a topic: their ids, or the
 // positions of records without one (outbox.headers: none).
 type tail struct {
-	ids  map[string]struct{}
-	last LSN // the highest position among them
+	ids   map[string]struct{}
+	last  LSN  // the highest position among them
+	whole bool // read for a snapshot: what an earlier one published has a position of its own
 }
 
 // has reports whether the event with this id, at this place in the stream, is in the topic
@@ -35,6 +38,9 @@ type tail struct {
 func (t *tail) has(id []byte, at Position) bool {
 	if len(t.ids) == 0 {
 		return false
+	}
+	if t.whole {
+		t.whole, t.last = false, max(t.last, at.LSN) // what comes behind the snapshot is new
 	}
 	if at.LSN > t.last {
 		t.ids = nil
@@ -59,8 +65,15 @@ type tailReader struct {
 // readTail returns the ids of the records at the end of topic whose position is confirmed
 // or above. It needs the right to read the topic; where that is missing it says so and
 // returns an empty tail.
+//
+// With confirmed 0 the slot is made in this session. A relay that died in its snapshot may
+// have been here before: of what it published up to snapshotTail events are found.
 func (c *cluster) readTail(topic string, partitions []int32, confirmed LSN) (tail, error) {
-	var t tail
+	t := tail{whole: confirmed == 0}
+	limit := int64(tailLimit)
+	if t.whole {
+		limit = snapshotTail / int64(len(partitions))
+	}
 	var readers []*tailReader
 	for _, id := range partitions {
 		newest, err := c.client.GetOffset(topic, id, sarama.OffsetNewest)
@@ -73,7 +86,7 @@ func (c *cluster) readTail(topic string, partitions []int32, confirmed LSN) (tai
 		}
 		if newest > oldest {
 			readers = append(readers, &tailReader{
-				partition: id, oldest: oldest, newest: newest, from: max(oldest, newest-tailFirst), to: newest,
+				partition: id, oldest: max(oldest, newest-limit), newest: newest, from: max(oldest, newest-tailFirst), to: newest,
 			})
 		}
 	}
