@@ -101,7 +101,7 @@ func (p *pipeline) inspectLast() error {
 	defer cancel()
 	conn, err := p.relay.cfg.Postgres.connect(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // what is not confirmed is read again, and known to be in Kafka
+		return nil // what is not confirmed is read again, and known to be in Kafka
 	}
 	defer closeConn(conn)
 	return p.inspect(ctx, conn)
