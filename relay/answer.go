@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -64,6 +65,10 @@ func (p *Publisher) handle(r result) error {
 			_ = r.broker.conn.Close()
 			r.broker.closed++
 		}
+		if silent(r.err) {
+			// The other connections may be as dead and not know it: only new ones tell.
+			p.cluster.dialer.closeAll()
+		}
 		err := kafkaError(r.err)
 		for _, part := range r.parts {
 			p.later(part, err)
@@ -96,6 +101,12 @@ func (p *Publisher) handle(r result) error {
 		failpoint(pointAcked)
 	}
 	return firstErr
+}
+
+// silent reports whether err is that of a broker that did not answer in time.
+func silent(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
 }
 
 // appended settles the batch of part.
@@ -166,7 +177,7 @@ func (p *Publisher) later(part *partition, err error) {
 	part.state = partitionWaiting
 	p.waiting = append(p.waiting, part)
 	p.metrics.failed("kafka")
-	if part.attempts > 1 || asHalt(err) != nil { // a leader that moves is no trouble yet
+	if part.attempts > 1 || asHalt(err) != nil || silent(err) { // a leader that moves is no trouble yet
 		if !part.troubled {
 			part.troubled = true
 			p.troubled++

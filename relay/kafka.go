@@ -24,6 +24,9 @@ const (
 	saslScram512 = "SCRAM-SHA-512"
 
 	kafkaTimeout = 10 * time.Second
+	// answerTimeout is how long a broker may take to answer; it has kafkaTimeout to have a batch
+	// acknowledged by the replicas.
+	answerTimeout = kafkaTimeout + 5*time.Second
 	// maxRequests is how many produce requests wait for one broker at a time: one that it
 	// works on and one on the wire.
 	maxRequests = 2
@@ -41,7 +44,7 @@ func (c KafkaConfig) saramaConfig() (*sarama.Config, error) {
 	conf.Version = sarama.V3_6_0_0 // an upper bound: each request is negotiated with the broker
 	conf.ClientID = c.ClientID
 	conf.MetricRegistry = noMetrics{}
-	conf.Net.DialTimeout, conf.Net.ReadTimeout, conf.Net.WriteTimeout = kafkaTimeout, 3*kafkaTimeout, kafkaTimeout
+	conf.Net.DialTimeout, conf.Net.ReadTimeout, conf.Net.WriteTimeout = kafkaTimeout, answerTimeout, kafkaTimeout
 	conf.Net.MaxOpenRequests = maxRequests
 	conf.Consumer.Return.Errors = true
 	conf.Consumer.MaxWaitTime = 50 * time.Millisecond
@@ -92,6 +95,7 @@ func (s *scramClient) Done() bool { return s.conversation.Done() }
 type cluster struct {
 	client sarama.Client
 	cut    func() // ends all connections, now and for good; from any goroutine
+	dialer *dialer
 	cfg    KafkaConfig
 	log    *slog.Logger
 	topics map[string]*topic // owned by the encoder
@@ -132,14 +136,15 @@ func openCluster(cfg KafkaConfig, known map[string][]Position, log *slog.Logger)
 		return nil, err
 	}
 	ctx, cut := context.WithCancel(context.Background())
-	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, newDialer(ctx, kafkaTimeout)
+	dialer := newDialer(ctx, kafkaTimeout)
+	conf.Net.Proxy.Enable, conf.Net.Proxy.Dialer = true, dialer
 	client, err := sarama.NewClient(cfg.Brokers, conf)
 	if err != nil {
 		cut()
 		return nil, fmt.Errorf("connect to Kafka at %s: %w", strings.Join(cfg.Brokers, ","), kafkaError(err))
 	}
 	c := &cluster{
-		client: client, ctx: ctx, cut: cut, cfg: cfg, log: log,
+		client: client, ctx: ctx, cut: cut, dialer: dialer, cfg: cfg, log: log,
 		topics: make(map[string]*topic), known: known, group: group{id: cfg.GroupID},
 	}
 	c.message.Key = &c.key
