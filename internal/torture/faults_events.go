@@ -232,15 +232,21 @@ func (a *Arena) interleaved(key string) plan {
 // freshName returns the name of a schema that nobody has asked for yet.
 func (a *Arena) freshName() string { return fmt.Sprintf("fresh_%d", a.rng.Uint32()) }
 
-// unknownType commits an event of a type that the relay does not know yet, and that the
+// unknownType returns an event of a type that the relay does not know yet, and that the
 // registry does.
-func (a *Arena) unknownType(ctx context.Context) error {
+func (a *Arena) unknownType(ctx context.Context) (draft, error) {
+	d := a.single("fresh")
 	name := a.freshName()
-	if err := a.registry.registerBehind(ctx, name); err != nil {
+	d.kind = "torture." + name
+	return d, a.registry.registerBehind(ctx, name)
+}
+
+// emitUnknown commits an event of unknownType.
+func (a *Arena) emitUnknown(ctx context.Context) error {
+	d, err := a.unknownType(ctx)
+	if err != nil {
 		return err
 	}
-	d := a.single("fresh")
-	d.kind = "torture." + name
 	return a.emit(d)
 }
 

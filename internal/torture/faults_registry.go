@@ -30,7 +30,7 @@ func registryFault(name, what string, status int, delay time.Duration) Fault {
 			a.registry.fail(status, delay)
 			defer a.registry.fail(0, 0)
 			pause(ctx, time.Second)
-			if err := a.unknownType(ctx); err != nil {
+			if err := a.emitUnknown(ctx); err != nil {
 				return err
 			}
 			a.chance(ctx, 3*time.Second)

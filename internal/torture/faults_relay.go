@@ -49,7 +49,7 @@ var relayFaults = []Fault{
 		Run: func(ctx context.Context, a *Arena) error {
 			a.registry.fail(http.StatusServiceUnavailable, 0)
 			defer a.registry.fail(0, 0)
-			if err := a.unknownType(ctx); err != nil {
+			if err := a.emitUnknown(ctx); err != nil {
 				return err
 			}
 			pause(ctx, 1500*time.Millisecond)
@@ -63,15 +63,23 @@ var relayFaults = []Fault{
 		Run: func(ctx context.Context, a *Arena) error { return a.term(ctx) },
 	},
 	{
-		Name: "term-quiet", Row: 2, What: "SIGTERM when the last event has just been delivered",
+		Name: "term-waiting", Row: 2, What: "SIGTERM while an event waits for its schema, right behind one that was delivered",
 		Run: func(ctx context.Context, a *Arena) error {
-			a.writing.Lock()
+			a.writing.Lock() // nothing in between
 			defer a.writing.Unlock()
-			if err := a.emit(a.single("quiet")); err != nil {
+			waiting, err := a.unknownType(ctx)
+			if err != nil {
 				return err
 			}
-			if _, ok := a.recover(ctx); !ok {
-				return errors.New("the last event does not arrive")
+			a.registry.fail(http.StatusServiceUnavailable, 0)
+			defer a.registry.fail(0, 0)
+			delivered := a.single("delivered")
+			if err := errors.Join(a.emit(delivered), a.emit(waiting)); err != nil {
+				return err
+			}
+			err = a.relays[0].await(ctx, "the event waiting", func(s relay.StatusReport) bool { return !s.Ready })
+			if err != nil {
+				return err
 			}
 			return a.term(ctx)
 		},
@@ -170,11 +178,12 @@ func crashPoint(point string, most int) Fault {
 	}
 }
 
-// term stops the relay and starts it again. All that was read must have been confirmed
-// before the end, so that Postgres sends none of it again.
+// term stops the relay, mends the registry and starts the relay again. All that was
+// delivered must have been confirmed before the end, so that Postgres sends none of it again.
 func (a *Arena) term(ctx context.Context) error {
 	r := a.relays[0]
 	r.stop()
+	a.registry.fail(0, 0)
 	if err := r.comeBack(ctx); err != nil {
 		return err
 	}

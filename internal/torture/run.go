@@ -198,9 +198,7 @@ func (a *Arena) torture(ctx context.Context, faults []*Fault) []injection {
 		if err != nil {
 			a.violate("I7", "fault %s: %v", f.Name, err)
 		}
-		if err == nil {
-			i.recovery, i.recovered = a.recover(context.WithoutCancel(ctx))
-		}
+		i.recovery, i.recovered = a.recover(context.WithoutCancel(ctx))
 		injected = append(injected, i)
 		a.countFault()
 		if !i.recovered {
