@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,8 +80,11 @@ failed, 2 on wrong usage, 3 when a server could not be reached.`,
 			atLeast("partitions", partitions, 1)
 			atLeast("latency-rate", latencyRate, 0)
 			atLeast("latency-seconds", latencySeconds, 1)
-			for _, n := range rows {
+			for i, n := range rows {
 				atLeast("rows-per-transaction", n, 1)
+				if slices.Contains(rows[:i], n) {
+					wrong = append(wrong, fmt.Sprintf("--rows-per-transaction: %d is there twice", n))
+				}
 			}
 			if payload > benchmark.MaxPayloadBytes {
 				wrong = append(wrong, fmt.Sprintf("--payload-bytes: %d is more than %d", payload, benchmark.MaxPayloadBytes))
@@ -101,17 +105,17 @@ failed, 2 on wrong usage, 3 when a server could not be reached.`,
 				},
 			})
 			bar.end()
-			if err != nil {
-				return benchError(err)
-			}
-			if asJSON {
+			switch { // what was measured before something failed is worth having
+			case err != nil && len(report.Drains) == 0:
+			case asJSON:
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
-				if err := enc.Encode(report); err != nil {
-					return err
-				}
-			} else {
+				err = errors.Join(err, enc.Encode(report))
+			default:
 				printBench(cmd.OutOrStdout(), report)
+			}
+			if err != nil {
+				return benchError(err)
 			}
 			if l := report.Latency; l != nil && l.Missing+l.Duplicate > 0 {
 				return &exitError{exitNo, fmt.Errorf("%d events did not arrive in time and %d came twice: look at the brokers first, and report it if they were well", l.Missing, l.Duplicate)}

@@ -72,6 +72,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 		return report, err
 	}
 	b.name = namePrefix + hex.EncodeToString(random[:])
+	report.Name = b.name
 	if b.cfg.Program == "" {
 		var err error
 		if b.cfg.Program, err = os.Executable(); err != nil {

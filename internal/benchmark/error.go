@@ -32,7 +32,7 @@ func (e *UnreachableError) Error() string {
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // ErrInterrupted is returned when the context ended before the last measurement.
-var ErrInterrupted = errors.New("interrupted")
+var ErrInterrupted = errors.New("interrupted before the last measurement")
 
 // connectError tells a server that says no from one that does not answer.
 func connectError(server string, err error) error {

@@ -2,6 +2,7 @@ package benchmark
 
 // Report is what was measured. A nil figure is not known.
 type Report struct {
+	Name     string `json:"name"`           // with which everything was called that is gone now
 	Server   string `json:"server_version"` // of Postgres
 	Registry string `json:"registry"`       // "in-process" or "configured"
 	Cores    int    `json:"cores"`          // of this machine
