@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,19 +17,22 @@ import (
 	"github.com/postrider/postrider/relay"
 )
 
+// benchFlags say where to measure and how much.
+type benchFlags struct {
+	config         configFlags
+	postgresURL    string
+	brokers        []string
+	events         int
+	rows           []int
+	payload        int
+	partitions     int
+	latencyRate    int
+	latencySeconds int
+	asJSON         bool
+}
+
 func newBenchCommand() *cobra.Command {
-	var (
-		config         configFlags
-		postgresURL    string
-		brokers        []string
-		events         int
-		rows           []int
-		payload        int
-		partitions     int
-		latencyRate    int
-		latencySeconds int
-		asJSON         bool
-	)
+	var b benchFlags
 	cmd := &cobra.Command{
 		Use:   "bench (-c FILE | --postgres-url URL --kafka HOST:PORT)",
 		Short: "Measure the whole line on your own Postgres and Kafka",
@@ -55,86 +57,92 @@ failed, 2 on wrong usage, 3 when a server could not be reached.`,
   postrider bench --postgres-url postgres://me@127.0.0.1/app --kafka 127.0.0.1:9092
   postrider bench -c postrider.yaml --events 1000000 --rows-per-transaction 10 --json`,
 		Args: usageNoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := relay.LoadConfig(config.file, os.Environ(), config.set)
-			if err != nil {
-				return usageError(configProblems(err))
-			}
-			if postgresURL != "" {
-				cfg.Postgres.URL = relay.SecretURL(postgresURL)
-			}
-			if len(brokers) > 0 {
-				cfg.Kafka.Brokers = brokers
-			}
-			if err := checkBenchConfig(cfg); err != nil {
-				return err
-			}
-			var wrong []string
-			atLeast := func(flag string, value, least int) {
-				if value < least {
-					wrong = append(wrong, fmt.Sprintf("--%s: %d is less than %d", flag, value, least))
-				}
-			}
-			atLeast("events", events, 1)
-			atLeast("payload-bytes", payload, benchmark.MinPayloadBytes)
-			atLeast("partitions", partitions, 1)
-			atLeast("latency-rate", latencyRate, 0)
-			atLeast("latency-seconds", latencySeconds, 1)
-			for i, n := range rows {
-				atLeast("rows-per-transaction", n, 1)
-				if slices.Contains(rows[:i], n) {
-					wrong = append(wrong, fmt.Sprintf("--rows-per-transaction: %d is there twice", n))
-				}
-			}
-			if payload > benchmark.MaxPayloadBytes {
-				wrong = append(wrong, fmt.Sprintf("--payload-bytes: %d is more than %d", payload, benchmark.MaxPayloadBytes))
-			}
-			if len(wrong) > 0 {
-				return usageError(errors.New(strings.Join(wrong, "\n")))
-			}
-			bar := newWorkBar(cmd.ErrOrStderr())
-			var mu sync.Mutex // the latency's events come from several goroutines
-			report, err := benchmark.Run(cmd.Context(), benchmark.Config{
-				Postgres: cfg.Postgres, Kafka: cfg.Kafka, Registry: cfg.Registry, Headers: cfg.Outbox.Headers,
-				Events: events, RowsPerTransaction: rows, PayloadBytes: payload, Partitions: partitions,
-				LatencyRate: latencyRate, LatencyTime: time.Duration(latencySeconds) * time.Second,
-				Progress: func(step string, done, total int) {
-					mu.Lock()
-					defer mu.Unlock()
-					bar.show(step, done, total)
-				},
-			})
-			bar.end()
-			switch { // what was measured before something failed is worth having
-			case err != nil && len(report.Drains) == 0:
-			case asJSON:
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				err = errors.Join(err, enc.Encode(report))
-			default:
-				printBench(cmd.OutOrStdout(), report)
-			}
-			if err != nil {
-				return benchError(err)
-			}
-			if l := report.Latency; l != nil && l.Missing+l.Duplicate > 0 {
-				return &exitError{exitNo, fmt.Errorf("%d events did not arrive in time and %d came twice: look at the brokers first, and report it if they were well", l.Missing, l.Duplicate)}
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd) },
 	}
-	config.addFile(cmd)
+	b.config.addFile(cmd)
 	f := cmd.Flags()
-	f.StringVar(&postgresURL, "postgres-url", "", "in place of postgres.url of the configuration")
-	f.StringSliceVar(&brokers, "kafka", nil, "in place of kafka.brokers of the configuration, host:port (repeatable)")
-	f.IntVar(&events, "events", 200_000, "events in each drain")
-	f.IntSliceVar(&rows, "rows-per-transaction", []int{1, 100}, "events in a transaction; one drain for each")
-	f.IntVar(&payload, "payload-bytes", 300, "size of an event's JSON, about")
-	f.IntVar(&partitions, "partitions", 8, "partitions of the topics")
-	f.IntVar(&latencyRate, "latency-rate", 500, "events a second while the latency is measured; 0 leaves that out")
-	f.IntVar(&latencySeconds, "latency-seconds", 10, "for how long the latency is measured")
-	f.BoolVar(&asJSON, "json", false, "print as JSON; null is what is not known")
+	f.StringVar(&b.postgresURL, "postgres-url", "", "in place of postgres.url of the configuration")
+	f.StringSliceVar(&b.brokers, "kafka", nil, "in place of kafka.brokers of the configuration, host:port (repeatable)")
+	f.IntVar(&b.events, "events", 200_000, "events in each drain")
+	f.IntSliceVar(&b.rows, "rows-per-transaction", []int{1, 100}, "events in a transaction; one drain for each")
+	f.IntVar(&b.payload, "payload-bytes", 300, "size of an event's JSON, about")
+	f.IntVar(&b.partitions, "partitions", 8, "partitions of the topics")
+	f.IntVar(&b.latencyRate, "latency-rate", 500, "events a second while the latency is measured; 0 leaves that out")
+	f.IntVar(&b.latencySeconds, "latency-seconds", 10, "for how long the latency is measured")
+	f.BoolVar(&b.asJSON, "json", false, "print as JSON; null is what is not known")
 	return cmd
+}
+
+func (b *benchFlags) run(cmd *cobra.Command) error {
+	cfg, err := relay.LoadConfig(b.config.file, os.Environ(), b.config.set)
+	if err != nil {
+		return usageError(configProblems(err))
+	}
+	if b.postgresURL != "" {
+		cfg.Postgres.URL = relay.SecretURL(b.postgresURL)
+	}
+	if len(b.brokers) > 0 {
+		cfg.Kafka.Brokers = b.brokers
+	}
+	if err := checkBenchConfig(cfg); err != nil {
+		return err
+	}
+	if err := b.check(); err != nil {
+		return usageError(err)
+	}
+	bar := newWorkBar(cmd.ErrOrStderr())
+	report, err := benchmark.Run(cmd.Context(), benchmark.Config{
+		Postgres: cfg.Postgres, Kafka: cfg.Kafka, Registry: cfg.Registry, Headers: cfg.Outbox.Headers,
+		Events: b.events, RowsPerTransaction: b.rows, PayloadBytes: b.payload, Partitions: b.partitions,
+		LatencyRate: b.latencyRate, LatencyTime: time.Duration(b.latencySeconds) * time.Second,
+		Progress: bar.show,
+	})
+	bar.end()
+	switch { // what was measured before something failed is worth having
+	case err != nil && len(report.Drains) == 0:
+	case b.asJSON:
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		enc.SetIndent("", "  ")
+		err = errors.Join(err, enc.Encode(report))
+	default:
+		printBench(cmd.OutOrStdout(), report)
+	}
+	if err != nil {
+		return benchError(err)
+	}
+	if l := report.Latency; l != nil && l.Missing+l.Duplicate > 0 {
+		return &exitError{exitNo, fmt.Errorf("bench: %d events did not arrive in time and %d came twice: look at the brokers first, and report it if they were well",
+			l.Missing, l.Duplicate)}
+	}
+	return nil
+}
+
+// check returns every flag that is wrong.
+func (b *benchFlags) check() error {
+	var wrong []error
+	atLeast := func(flag string, value, least int) {
+		if value < least {
+			wrong = append(wrong, fmt.Errorf("--%s: %d is less than %d", flag, value, least))
+		}
+	}
+	atLeast("events", b.events, 1)
+	atLeast("payload-bytes", b.payload, benchmark.MinPayloadBytes)
+	if b.payload > benchmark.MaxPayloadBytes {
+		wrong = append(wrong, fmt.Errorf("--payload-bytes: %d is more than %d", b.payload, benchmark.MaxPayloadBytes))
+	}
+	atLeast("partitions", b.partitions, 1)
+	atLeast("latency-rate", b.latencyRate, 0)
+	atLeast("latency-seconds", b.latencySeconds, 1)
+	if len(b.rows) == 0 {
+		wrong = append(wrong, errors.New("--rows-per-transaction: there is no number"))
+	}
+	for i, n := range b.rows {
+		atLeast("rows-per-transaction", n, 1)
+		if slices.Contains(b.rows[:i], n) {
+			wrong = append(wrong, fmt.Errorf("--rows-per-transaction: %d is there twice", n))
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 // checkBenchConfig checks the parts of a configuration that the benchmark uses.

@@ -34,8 +34,8 @@ type Config struct {
 
 	// Program is the postrider that runs as the relay. Defaults to this executable.
 	Program string
-	// Progress hears how much of a step is done; a total of 0 is not known. It may be called
-	// from several goroutines, one after the other. Nil means nobody listens.
+	// Progress hears how much of a step is done; a total of 0 is not known. It is
+	// called from more than one goroutine, but never by two at once. Nil means nobody listens.
 	Progress func(step string, done, total int)
 }
 
@@ -195,16 +195,22 @@ func (b *bench) measureDrain(ctx context.Context, d *Drain) error {
 	return b.db.dropSlot(ctx, slot)
 }
 
-// startRelay runs a relay that publishes to topic what slot holds.
+// startRelay runs a relay that publishes to topic what slot holds, until it is stopped or
+// everything is cleaned up.
 func (b *bench) startRelay(slot, topic string) (*child, error) {
 	name := topic[len("postrider_"):] // which the relay puts before it again
 	b.cleanup.add("consumer group postrider_"+name, func(ctx context.Context) error {
 		return b.kafka.deleteGroup(ctx, "postrider_"+name)
 	})
-	return startChild(b.cfg.Program, childConfig{
+	run, err := startChild(b.cfg.Program, childConfig{
 		name: name, slot: slot, topic: topic, subject: b.name, table: b.name + ".outbox",
 		postgres: b.db.cfg, kafka: b.cfg.Kafka, registry: b.cfg.Registry, headers: b.cfg.Headers,
 	})
+	if err != nil {
+		return nil, err
+	}
+	b.cleanup.add("the relay's process", func(context.Context) error { return run.stop() })
+	return run, nil
 }
 
 // recordMemory is about what an event takes of max_in_flight_bytes: Avro is smaller than

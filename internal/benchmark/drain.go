@@ -56,7 +56,6 @@ func (b *bench) drain(ctx context.Context, slot string, perTransaction int, step
 	if err != nil {
 		return err
 	}
-	defer run.stop()
 	var walsender int // once it is known to be on this machine
 	var samples []sample
 	err = run.await(ctx, fmt.Sprintf("it had published %d events", b.cfg.Events), func(s relay.StatusReport) (done bool, mark uint64) {

@@ -34,7 +34,7 @@ func openKafka(ctx context.Context, cfg relay.KafkaConfig) (*kafka, error) {
 		return nil, err
 	}
 	if k.client, err = kgo.NewClient(options...); err != nil {
-		return nil, fmt.Errorf("Kafka: %w", err) //nolint:revive,staticcheck // a name
+		return nil, fmt.Errorf("Kafka: %w", err) //nolint:staticcheck // a name
 	}
 	k.admin = kadm.NewClient(k.client)
 	ping, cancel := context.WithTimeout(ctx, kafkaTimeout)

@@ -37,7 +37,6 @@ func (b *bench) latency(ctx context.Context, step string) (*Latency, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer run.stop()
 	if err := run.awaitStreaming(ctx); err != nil {
 		return nil, err
 	}
