@@ -85,7 +85,11 @@ func (r *RawReader) Read(ctx context.Context, rows int, progress func(rows int))
 			if err := s.statusIfDue(now); err != nil {
 				return read, err
 			}
-			if err := s.paced.SetReadDeadline(s.wakeAt(now)); err != nil {
+			wake := s.wakeAt(now)
+			if soon := now.Add(time.Second); wake.After(soon) {
+				wake = soon // to tell progress
+			}
+			if err := s.paced.SetReadDeadline(wake); err != nil {
 				return read, fmt.Errorf("replication connection: %w", err)
 			}
 			if progress != nil && read.Rows > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/postrider/postrider/internal/testserver"
 	"github.com/postrider/postrider/relay"
@@ -45,7 +46,15 @@ func TestRawReader_ReadsTheSameAgainAndAgain(t *testing.T) {
 			t.Error("the walsender has no process")
 		}
 		told := 0
-		read, err := r.Read(t.Context(), rows, func(rows int) { told = rows })
+		soon, cancelRead := context.WithTimeout(t.Context(), patience)
+		read, err := r.Read(soon, rows, func(rows int) { told = rows })
+		cancelRead()
+		// It answers the server while it waits for a row that never comes.
+		waiting, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		if _, err := r.Read(waiting, 1, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("waiting for another row ended with %v", err)
+		}
+		cancel()
 		r.Close()
 		if err != nil || read.Rows != rows || read.Took <= 0 || read.Bytes < 50*rows || told < 1 || told > rows {
 			t.Errorf("greedy %v: %+v, told of %d, %v", greedy, read, told, err)
@@ -93,7 +102,9 @@ func TestRawReader_NeedsASlotAndAPublication(t *testing.T) {
 	f.emit("a", 0, 1)
 	r, err := relay.OpenRawReader(t.Context(), cfg, false)
 	if err == nil {
-		_, err = r.Read(t.Context(), 1, nil)
+		soon, cancel := context.WithTimeout(t.Context(), patience)
+		_, err = r.Read(soon, 1, nil)
+		cancel()
 		r.Close()
 	}
 	if !errors.As(err, &halt) || halt.Code != relay.PublicationMissing {
