@@ -189,7 +189,8 @@ func (c *catalog) drift(now *catalog, cfg *Config) error {
 	pub := cfg.Postgres.Publication
 	switch {
 	case now.TableOID != c.TableOID:
-		return halt(PublicationDrift, hintPublicationLost, "table %s was replaced by another", cfg.Outbox.Table)
+		return halt(PublicationDrift, "copy the rows that were not read from the old table into it, if there are any; then "+hintRepair,
+			"table %s was replaced by another", cfg.Outbox.Table)
 	case now.Publication.OID != c.Publication.OID:
 		return halt(PublicationDrift, hintPublicationLost, "publication %q was dropped or made again", pub)
 	case now.Publication.RelationOID != c.Publication.RelationOID:

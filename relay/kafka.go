@@ -105,6 +105,8 @@ type cluster struct {
 	lasting   string // a topic whose records are kept for ever, if it is made
 	// compared says that what is published was compared with the topics already.
 	compared bool
+	// settled says that the relay before stopped with nothing on the wire.
+	settled bool
 	// held is when this session got the slot, before the first record of the stream.
 	held    time.Time
 	group   group
@@ -250,8 +252,10 @@ func (c *cluster) tailOf(name string, partitions []int32) (tail, error) {
 	if c.compared {
 		return tail{}, nil
 	}
-	if err := sleep(c.ctx, time.Until(c.held.Add(tailGrace))); err != nil {
-		return tail{}, err
+	if !c.settled {
+		if err := sleep(c.ctx, time.Until(c.held.Add(tailGrace))); err != nil {
+			return tail{}, err
+		}
 	}
 	t, err := c.readTail(name, partitions, c.confirmed)
 	if errors.Is(err, sarama.ErrTopicAuthorizationFailed) {

@@ -85,27 +85,30 @@ func (k *keeper) run(ctx context.Context, done <-chan struct{}) {
 }
 
 // keep writes what is flushed, if that is more than before or it is time to repeat it. Only
-// one goroutine may call it at a time.
+// one goroutine may call it, or last, at a time.
 func (k *keeper) keep() error {
-	flushed := k.checkpoint.Flushed()
-	if flushed <= k.memory.Flushed && time.Since(k.written) < keepAgain {
+	if k.checkpoint.Flushed() <= k.memory.Flushed && time.Since(k.written) < keepAgain {
 		return nil
 	}
+	return k.write(false)
+}
+
+// last writes for the last time, when run has ended and everything is acknowledged.
+func (k *keeper) last() error {
+	defer time.AfterFunc(keepTimeout, k.cluster.cut).Stop()
+	if err := k.write(true); err != nil {
+		return fmt.Errorf("write down the place in Kafka: %w", err)
+	}
+	return nil
+}
+
+func (k *keeper) write(clean bool) error {
 	next := k.memory
-	next.Flushed = max(next.Flushed, flushed)
+	next.Flushed, next.Clean = max(next.Flushed, k.checkpoint.Flushed()), clean
 	if err := k.cluster.keep(next.String()); err != nil && !errors.Is(err, errNoPlace) {
 		return err
 	}
 	k.memory, k.written = next, time.Now()
 	k.flushed.Store(uint64(next.Flushed))
-	return nil
-}
-
-// last writes for the last time, when run has ended and the publisher too.
-func (k *keeper) last() error {
-	defer time.AfterFunc(keepTimeout, k.cluster.cut).Stop()
-	if err := k.keep(); err != nil {
-		return fmt.Errorf("write down the place in Kafka: %w", err)
-	}
 	return nil
 }

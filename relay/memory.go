@@ -22,6 +22,7 @@ import (
 type memory struct {
 	Repair      int // how many repairs there have been: each begins with another slot, perhaps elsewhere
 	Flushed     LSN
+	Clean       bool   // the relay has stopped, and everything it sent was acknowledged
 	System      string // identifier of the Postgres cluster
 	Timeline    int32
 	Slot        string
@@ -37,6 +38,7 @@ type writtenMemory struct {
 	Format      int    `json:"v"`
 	Repair      int    `json:"repair"`
 	Flushed     string `json:"lsn"`
+	Clean       bool   `json:"clean,omitempty"`
 	System      string `json:"system"`
 	Timeline    int32  `json:"timeline"`
 	Slot        string `json:"slot"`
@@ -52,7 +54,7 @@ const memoryFormat = 1
 
 func (m *memory) String() string {
 	text, err := json.Marshal(writtenMemory{
-		memoryFormat, m.Repair, m.Flushed.String(), m.System, m.Timeline, m.Slot, m.Table, m.Publication, m.Relation,
+		memoryFormat, m.Repair, m.Flushed.String(), m.Clean, m.System, m.Timeline, m.Slot, m.Table, m.Publication, m.Relation,
 		m.PublicationVersion, m.RelationVersion,
 	})
 	if err != nil {
@@ -76,7 +78,7 @@ func parseMemory(text string) (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &memory{w.Repair, lsn, w.System, w.Timeline, w.Slot, w.Table, w.Publication, w.Relation, w.PublicationVersion, w.RelationVersion}, nil
+	return &memory{w.Repair, lsn, w.Clean, w.System, w.Timeline, w.Slot, w.Table, w.Publication, w.Relation, w.PublicationVersion, w.RelationVersion}, nil
 }
 
 // watch takes the objects that are read from now on.

@@ -12,7 +12,7 @@ import (
 
 func TestMemory_ReadsWhatItWrote(t *testing.T) {
 	t.Parallel()
-	m := &memory{Repair: 2, Flushed: 0x1_2345_6789, System: "7", Timeline: 3, Slot: "postrider_orders", Table: 1, Publication: 2, Relation: 3,
+	m := &memory{Repair: 2, Flushed: 0x1_2345_6789, Clean: true, System: "7", Timeline: 3, Slot: "postrider_orders", Table: 1, Publication: 2, Relation: 3,
 		PublicationVersion: 4, RelationVersion: 5}
 	got, err := parseMemory(m.String())
 	if err != nil {

@@ -299,6 +299,7 @@ func (r *Relay) connect(ctx context.Context, p *pipeline) error {
 	if r.recall(recalled) {
 		p.kafka.known = nil
 	}
+	p.kafka.settled = recalled != nil && recalled.Clean
 	if !p.facts.Slot.Exists && r.memory != nil { // another relay may have made it since we looked
 		if p.facts, err = r.look(ctx, p.conn); err != nil {
 			return from(componentPostgres, err)
