@@ -237,7 +237,7 @@ func (d *doctor) checkSlot(ctx context.Context, conn *pgx.Conn, facts *catalog) 
 		}
 		return nil
 	}
-	lag, err := readLag(ctx, conn, name, new(walRate))
+	lag, _, err := readLag(ctx, conn, name, new(walRate))
 	if err != nil {
 		return err
 	}
