@@ -97,7 +97,7 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
-		Name: "publication-altered", Row: 5, What: "the publication publishes inserts no longer", Operator: true, Forgives: hidden,
+		Name: "publication-altered", Row: 5, What: "the publication publishes inserts no longer", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET (publish = 'delete')`)
@@ -107,7 +107,7 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
-		Name: "publication-filtered", Row: 5, What: "a row filter put on the publication", Operator: true, Forgives: hidden,
+		Name: "publication-filtered", Row: 5, What: "a row filter put on the publication", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET TABLE outbox WHERE (aggregate_id <> 'key-1')`)
@@ -117,7 +117,7 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
-		Name: "table-unpublished", Row: 6, What: "the table taken out of the publication and put back", Operator: true, Forgives: hidden,
+		Name: "table-unpublished", Row: 6, What: "the table taken out of the publication and put back", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				if err := a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` DROP TABLE outbox`); err != nil {
@@ -129,7 +129,7 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
-		Name: "table-replaced", Row: 6, What: "the table renamed and another made in its place", Operator: true, Forgives: hidden,
+		Name: "table-replaced", Row: 6, What: "the table renamed and another made in its place", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, `BEGIN; ALTER TABLE outbox RENAME TO outbox_old;

@@ -194,7 +194,7 @@ func (a *Arena) torture(ctx context.Context, faults []*Fault) []injection {
 		a.log.Info("fault", "name", f.Name)
 		a.doing(f.Name)
 		// One that has begun is carried through: it takes back what it has done.
-		err := f.Run(context.WithoutCancel(ctx), a)
+		err := f.inject(context.WithoutCancel(ctx), a)
 		if err != nil {
 			a.violate("I7", "fault %s: %v", f.Name, err)
 		}
