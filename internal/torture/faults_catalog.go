@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -331,7 +330,7 @@ func (a *Arena) loseSlot(ctx context.Context) error {
 func (a *Arena) repair(ctx context.Context) error {
 	began := time.Now()
 	// It reaches the servers as the relay does, with the relay's configuration.
-	cmd := exec.CommandContext(ctx, a.binary, "repair", "-c", a.relays[0].config, "--yes", "--log-format", "json", "--log-level", "info")
+	cmd := a.command(ctx, "repair", "-c", a.relays[0].config, "--yes", "--log-format", "json", "--log-level", "info")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("postrider repair: %w\n%s", err, out)

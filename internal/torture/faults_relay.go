@@ -134,7 +134,7 @@ var relayFaults = []Fault{
 		Run: func(ctx context.Context, a *Arena) error {
 			r := a.relays[0]
 			r.stop()
-			out, err := exec.CommandContext(ctx, a.binary, "relay", "-c", r.config, "--set", "kafka.compression=brotli").CombinedOutput()
+			out, err := a.command(ctx, "relay", "-c", r.config, "--set", "kafka.compression=brotli").CombinedOutput()
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "kafka.compression") {
 				return fmt.Errorf("with kafka.compression=brotli the relay said %q and ended: %w", out, err)
