@@ -142,9 +142,7 @@ func TestDoctor_FailsWithTheHaltThatTheRelayStandsIn(t *testing.T) {
 			f.exec(`ALTER PUBLICATION ` + f.slot() + ` SET (publish = 'insert')`)
 		}},
 		"another server": {relay.SystemChanged, func(f *fixture) {
-			_, other := newPrimary(f.t)
-			other.exec(`SELECT pg_create_logical_replication_slot($1, 'pgoutput') FROM pg_publication`, f.slot())
-			f.cfg.Postgres.URL = relay.SecretURL(other.url)
+			f.cfg.Postgres.URL = newFixtureOn(f.t, testserver.NewPostgresCluster(f.t).URL()).cfg.Postgres.URL
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
