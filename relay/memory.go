@@ -101,7 +101,7 @@ func (m *memory) check(ctx context.Context, conn *pgconn.PgConn, system pglogrep
 		return halt(SystemChanged, "check postgres.url; if this server is the right one: "+hintRepair,
 			"the server is system %s, but the relay has read from %s", system.SystemID, m.System)
 	}
-	if m.Timeline == system.Timeline && m.Flushed > LSN(system.XLogPos) {
+	if m.Timeline == system.Timeline && m.Flushed > system.XLogPos {
 		return halt(SystemChanged, "it was restored to an earlier point; if that is meant: "+hintRepair,
 			"the server's WAL ends at %s, but what was published reaches to %s", system.XLogPos, m.Flushed)
 	}

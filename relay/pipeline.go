@@ -170,7 +170,6 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	if err == nil {
 		p.relay.adviseFailover(stop, p.conn)
 	}
-	closeConn(p.conn)
 	if slotActive(err) {
 		return errStandby
 	}
@@ -186,6 +185,17 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	// Only now can nobody else move the slot.
+	held, err := readSlot(stop, p.conn, cfg.Postgres.Slot)
+	closeConn(p.conn)
+	switch {
+	case stop.Err() != nil:
+		return nil
+	case err != nil:
+		return err
+	case held.Confirmed > confirmed:
+		return fmt.Errorf("slot %q moved from %s to %s while the relay connected", cfg.Postgres.Slot, confirmed, held.Confirmed)
 	}
 	p.kafka.held = time.Now()
 	status.setServer(p.facts.ServerVersion, 2*p.source.liveness)

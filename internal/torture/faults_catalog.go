@@ -223,6 +223,10 @@ var publicationHalts = []relay.HaltCode{relay.PublicationMissing, relay.Publicat
 // holdTime is for how long a halt is watched: the slot must not move.
 const holdTime = 2 * time.Second
 
+// confirmTime is how long what was acknowledged before a halt may take to be confirmed: the
+// relay looks at the catalog once a second.
+const confirmTime = 3 * time.Second
+
 // halts injects what must lead to one of the halts, watches that it holds the slot, mends
 // what was done, and waits for its end.
 func (a *Arena) halts(ctx context.Context, codes []relay.HaltCode, inject, mend func() error) error {
@@ -244,7 +248,7 @@ func (a *Arena) halts(ctx context.Context, codes []relay.HaltCode, inject, mend 
 	a.notice("halt shown after", time.Since(began))
 	// What was on its way when the relay halted may still be acknowledged and confirmed.
 	_ = r.await(ctx, "nothing on its way", func(s relay.StatusReport) bool { return s.InFlight == 0 || !in(s) })
-	pause(ctx, 500*time.Millisecond)
+	pause(ctx, confirmTime)
 	before, lsn := a.slots.last()
 	for began := time.Now(); time.Since(began) < holdTime && pause(ctx, slotInterval); {
 		if exists, confirmed := a.slots.last(); exists != before || confirmed != lsn {
