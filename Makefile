@@ -27,7 +27,7 @@ demo: build ## Run the whole line on this machine, nothing to install (ARGS='--o
 
 .PHONY: test
 test: ## Run all tests on a real Postgres and a real Kafka, then the fuzz targets
-	testdata/servers/with-servers.sh go test $(RACE) -timeout 8m $(PKG)
+	testdata/servers/with-servers.sh go test $(RACE) -timeout 20m $(PKG)
 	.ci/fuzz
 
 # At a desk without a C compiler the tests still run, without the race detector; CI has one.

@@ -120,6 +120,8 @@ func (p *Publisher) appended(part *partition) {
 		if meta.dead != "" {
 			dead++
 			p.metrics.deadLetter(meta.dead)
+		}
+		if p.owed.any() {
 			p.owed.settle(meta.id)
 		}
 		q.block.unacked--

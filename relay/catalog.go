@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	hintRepair          = "postrider repair compares the kept rows with Kafka and publishes what is missing"
+	hintRepair          = "postrider repair -c FILE compares the kept rows with Kafka and publishes what is missing"
 	hintPublicationLost = "rows may have passed the slot unseen: " + hintRepair
 	hintSlotMissing     = "set postgres.create_slot: true, or make it: SELECT pg_create_logical_replication_slot('<slot>', 'pgoutput')"
 	hintSlotLost        = "the server removed WAL that the slot needed (max_slot_wal_keep_size): " + hintRepair
@@ -189,7 +189,8 @@ func (c *catalog) drift(now *catalog, cfg *Config) error {
 	pub := cfg.Postgres.Publication
 	switch {
 	case now.TableOID != c.TableOID:
-		return halt(PublicationDrift, hintPublicationLost, "table %s was replaced by another", cfg.Outbox.Table)
+		return halt(PublicationDrift, "copy the rows that were not read from the old table into it, if there are any; then "+hintRepair,
+			"table %s was replaced by another", cfg.Outbox.Table)
 	case now.Publication.OID != c.Publication.OID:
 		return halt(PublicationDrift, hintPublicationLost, "publication %q was dropped or made again", pub)
 	case now.Publication.RelationOID != c.Publication.RelationOID:

@@ -103,8 +103,13 @@ type cluster struct {
 	// confirmed is where the slot stood when the session began.
 	confirmed LSN
 	lasting   string // a topic whose records are kept for ever, if it is made
+	// since is when the last repair began: what stands in the topics from before has positions of
+	// another slot, perhaps of another server.
+	since time.Time
 	// compared says that what is published was compared with the topics already.
 	compared bool
+	// settled says that the relay before stopped with nothing on the wire.
+	settled bool
 	// held is when this session got the slot, before the first record of the stream.
 	held    time.Time
 	group   group
@@ -217,7 +222,7 @@ func (c *cluster) lookUpTopic(name string) (*topic, error) {
 		t.partitions = append(t.partitions, p)
 	}
 	c.topics[name] = t
-	c.group.addPlace(name)
+	c.group.addPlace(name, false)
 	return t, nil
 }
 
@@ -250,8 +255,10 @@ func (c *cluster) tailOf(name string, partitions []int32) (tail, error) {
 	if c.compared {
 		return tail{}, nil
 	}
-	if err := sleep(c.ctx, time.Until(c.held.Add(tailGrace))); err != nil {
-		return tail{}, err
+	if !c.settled {
+		if err := sleep(c.ctx, time.Until(c.held.Add(tailGrace))); err != nil {
+			return tail{}, err
+		}
 	}
 	t, err := c.readTail(name, partitions, c.confirmed)
 	if errors.Is(err, sarama.ErrTopicAuthorizationFailed) {

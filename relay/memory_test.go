@@ -12,7 +12,7 @@ import (
 
 func TestMemory_ReadsWhatItWrote(t *testing.T) {
 	t.Parallel()
-	m := &memory{Repair: 2, Flushed: 0x1_2345_6789, System: "7", Timeline: 3, Slot: "postrider_orders", Table: 1, Publication: 2, Relation: 3,
+	m := &memory{Repair: 2, Flushed: 0x1_2345_6789, Clean: true, System: "7", Timeline: 3, Slot: "postrider_orders", Table: 1, Publication: 2, Relation: 3,
 		PublicationVersion: 4, RelationVersion: 5}
 	got, err := parseMemory(m.String())
 	if err != nil {
@@ -92,8 +92,8 @@ func TestGroup_KeepsItsPlaceOnSeveralTopicsAndOutlivesOne(t *testing.T) {
 	if err := c.keep("nothing"); !errors.Is(err, errNoPlace) {
 		t.Errorf("kept without a topic: %v", err)
 	}
-	c.group.addPlace("a")
-	c.group.addPlace("b")
+	c.group.addPlace("a", false)
+	c.group.addPlace("b", false)
 	want := &memory{Flushed: 7, System: "1"}
 	if err := c.keep(want.String()); err != nil {
 		t.Fatal(err)

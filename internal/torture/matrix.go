@@ -21,7 +21,7 @@ type Row struct {
 // elsewhere are the rows, or parts of them, that the harness does not inject.
 var elsewhere = []Row{
 	{Row: 11, Fault: "security", What: "wrong password, expired certificate, revoked right", Skipped: "go test ./relay -run Security"},
-	{Row: 17, Fault: "clocks", What: "clock jumps", Skipped: "order comes from the log, expiry from the database's clock: go test ./relay -run Expire"},
+	{Row: 17, Fault: "clocks", What: "clock jumps", Skipped: "order comes from the log, expiry from the database's clock: go test ./relay -run Expired"},
 }
 
 // Matrix runs every fault by itself, three times where it passes without an operator, on
