@@ -30,14 +30,14 @@ func (w *Stopwatch) Events() int { return len(w.committed) }
 // events at once.
 func (w *Stopwatch) Committed(n int, at time.Time) { w.committed[n] = at }
 
-// Consume notes when each event arrives at client, until all have or ctx ends. What has not
-// arrived by then is missing, which is no error.
+// Consume notes when each event arrives at client, until all have or ctx ends, which is
+// no error.
 func (w *Stopwatch) Consume(ctx context.Context, client *kgo.Client) error {
 	for left := len(w.arrived); left > 0; {
 		fetches := client.PollFetches(ctx)
 		now := time.Now()
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // what has not arrived is missing
 		}
 		if err := fetches.Err(); err != nil {
 			return fmt.Errorf("consume: %w", err)
