@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -20,12 +21,13 @@ type relayProcess struct {
 	statusURL string
 }
 
-// startRelay runs a relay with default settings that publishes to topic what slot holds.
+// startRelay runs a relay with default settings that publishes to topic what slot holds. It
+// has a name of its own: one that was used before would remember another slot.
 func (r *rig) startRelay(topic, slot string) *relayProcess {
 	r.b.Helper()
 	listen := freeAddress(r.b)
 	config, err := yaml.Marshal(map[string]any{
-		"name":     "bench",
+		"name":     slot,
 		"postgres": map[string]any{"url": r.url, "slot": slot, "publication": r.name},
 		"outbox":   map[string]any{"topic": topic},
 		"kafka":    map[string]any{"brokers": testserver.Kafka(r.b)},
@@ -39,6 +41,7 @@ func (r *rig) startRelay(topic, slot string) *relayProcess {
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		r.b.Fatal(err)
 	}
+	r.b.Cleanup(func() { _, _ = r.kafka.DeleteGroup(context.Background(), "postrider_"+slot) })
 	p := startPostrider(r.b, nil, nil, "relay", "-c", file)
 	return &relayProcess{process: p, statusURL: "http://" + listen + "/status"}
 }
@@ -85,6 +88,11 @@ func (p *relayProcess) awaitStatus(what string, look func(relay.StatusReport) (d
 		report, err := p.status(client)
 		if err != nil {
 			return false, mark // it does not listen yet
+		}
+		for _, t := range report.Troubles {
+			if t.Code != "" {
+				p.b.Fatalf("the relay halts before %s: %s: %s\n%s", what, t.Code, t.Message, p.log())
+			}
 		}
 		var done bool
 		done, mark = look(report)

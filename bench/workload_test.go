@@ -83,25 +83,46 @@ func (r *rig) load(procedure string, events, perTransaction int, args ...any) {
 			if _, err := conn.Exec(ctx, "SET synchronous_commit = off; SET plan_cache_mode = force_generic_plan"); err != nil {
 				return err
 			}
-			step := max((last-first)/10/perTransaction, 1) * perTransaction
+			step := max((last-first)/50/perTransaction, 1) * perTransaction
 			for ; first < last; first += step {
 				until := min(first+step, last)
 				if _, err := conn.Exec(ctx, call+")", append([]any{first, until, perTransaction}, args...)...); err != nil {
 					return err
 				}
-				fmt.Fprintf(os.Stderr, "\r%s: loaded %d of %d events in %v ",
-					r.b.Name(), loaded.Add(int64(until-first)), events, time.Since(started).Round(100*time.Millisecond))
+				loaded.Add(int64(until - first))
 			}
 			return nil
 		})
 	}
+	stop := r.sayEvery(10*time.Second, func() string {
+		return fmt.Sprintf("loaded %d of %d events in %v", loaded.Load(), events, time.Since(started).Round(100*time.Millisecond))
+	})
 	err := group.Wait()
-	fmt.Fprintln(os.Stderr)
+	stop()
 	if err != nil {
 		r.b.Fatalf("%s: %v", call, err)
 	}
 	// Else one would begin by itself in the middle of what is measured.
 	r.exec("CHECKPOINT")
+}
+
+// sayEvery prints what text returns now and then, and once more when it is stopped.
+func (r *rig) sayEvery(interval time.Duration, text func() string) (stop func()) {
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for going := true; going; {
+			select {
+			case <-tick.C:
+			case <-ended:
+				going = false
+			}
+			fmt.Fprintf(os.Stderr, "%s: %s\n", r.b.Name(), text())
+		}
+	}()
+	return func() { close(ended); <-done }
 }
 
 func (r *rig) loadJSON(events, perTransaction int) {
