@@ -79,7 +79,7 @@ func TestClient_AgainstTheRegistry(t *testing.T) {
 	if _, err := c.Register(ctx, "s", record("a b")); !IsIncompatible(err) || IsTemporary(err) || IsNotFound(err) {
 		t.Errorf("incompatible schema: %v", err)
 	}
-	if answer, err := c.CheckCompatibility(ctx, "s", record("a b")); err != nil || answer.Compatible || len(answer.Messages) != 1 {
+	if answer, err := c.CheckCompatibility(ctx, "s", record("a b")); err != nil || answer.Compatible || len(answer.Messages) == 0 {
 		t.Errorf("CheckCompatibility = %v, %v", answer, err)
 	}
 	if answer, err := c.CheckCompatibility(ctx, "s", record("a b?")); err != nil || !answer.Compatible {

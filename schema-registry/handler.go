@@ -1,13 +1,15 @@
 package schemaregistry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,21 +25,37 @@ type HandlerConfig struct {
 	MaxBody int64
 	// StoreTimeout bounds the work of one request. Defaults to 10 s.
 	StoreTimeout time.Duration
+	// IncompatibleCode is the code of the answer that a schema is not compatible:
+	// CodeIncompatible, or CodeIncompatibleSchema as newer servers say. Defaults to
+	// CodeIncompatible.
+	IncompatibleCode int
+	// KeepRuleSets keeps the rules that come with schemas and settings. Defaults to leaving
+	// them out without a word, as the community edition of Confluent's registry does.
+	KeepRuleSets bool
+	// Version and Commit are what /v1/metadata/version says of the server. Defaults to what
+	// the Go build knows.
+	Version, Commit string
 }
 
 // NewHandler returns the HTTP API of a registry, with /livez, /readyz and /metrics.
 func NewHandler(registry *Registry, cfg HandlerConfig) http.Handler {
-	h := &handler{registry: registry, log: cfg.Logger, maxBody: cfg.MaxBody, timeout: cfg.StoreTimeout, metrics: newHTTPMetrics()}
+	h := &handler{HandlerConfig: cfg, registry: registry, log: cfg.Logger, metrics: newHTTPMetrics()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	if h.maxBody <= 0 {
-		h.maxBody = 4 << 20
+	if h.MaxBody <= 0 {
+		h.MaxBody = 4 << 20
 	}
-	if h.timeout <= 0 {
-		h.timeout = 10 * time.Second
+	if h.StoreTimeout <= 0 {
+		h.StoreTimeout = 10 * time.Second
 	}
-	h.routes = h.api()
+	if h.IncompatibleCode == 0 {
+		h.IncompatibleCode = CodeIncompatible
+	}
+	if h.Version == "" {
+		h.Version, h.Commit = buildVersion()
+	}
+	h.routes = newRoutes(h.api())
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(h.metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -53,12 +71,25 @@ func NewHandler(registry *Registry, cfg HandlerConfig) http.Handler {
 	})
 }
 
+func buildVersion() (version, commit string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown", "unknown"
+	}
+	commit = "unknown"
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			commit = setting.Value
+		}
+	}
+	return info.Main.Version, commit
+}
+
 type handler struct {
+	HandlerConfig
 	registry *Registry
 	log      *slog.Logger
-	maxBody  int64
-	timeout  time.Duration
-	routes   []route
+	routes   routes
 	metrics  *httpMetrics
 }
 
@@ -67,17 +98,8 @@ type text string
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	pattern, status := "none", http.StatusOK
-	defer func() { h.metrics.observe(pattern, r.Method, status, time.Since(start)) }()
-
-	answerType, ok := negotiate(r.Header.Values("Accept"))
-	var answer any
-	var err error
-	if !ok {
-		err = &Error{http.StatusNotAcceptable, http.StatusNotAcceptable, "HTTP 406 Not Acceptable"}
-	} else {
-		pattern, answer, err = h.serve(w, r)
-	}
+	pattern, answerType, answer, err := h.serve(w, r)
+	status := statusOf(answer)
 	if err != nil {
 		e := h.refusal(r, err)
 		status = e.StatusCode
@@ -86,31 +108,74 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Message string `json:"message"`
 		}{e.Code, e.Message}
 	}
-	w.Header().Set("Content-Type", answerType)
-	w.WriteHeader(status)
-	if plain, ok := answer.(text); ok {
-		_, err = io.WriteString(w, string(plain))
-	} else {
-		encoder := json.NewEncoder(w)
-		encoder.SetEscapeHTML(false)
-		err = encoder.Encode(answer)
+	var body []byte
+	switch a := answer.(type) {
+	case text:
+		body = []byte(a)
+	case noContent:
+	case encoded:
+		body = a
+	default:
+		body, err = encode(a)
+	}
+	if err == nil || body != nil {
+		header := w.Header()
+		header["Content-Type"] = []string{answerType}
+		header["Content-Length"] = []string{strconv.Itoa(len(body))}
+		w.WriteHeader(status)
+		_, err = w.Write(body)
 	}
 	if err != nil {
 		h.log.Debug("answer not sent", "path", r.URL.Path, "error", err)
 	}
+	h.metrics.observe(pattern, r.Method, status, time.Since(start))
 }
 
-// serve runs the handler of a request and returns its route's pattern and its answer.
-func (h *handler) serve(w http.ResponseWriter, r *http.Request) (string, any, error) {
-	route, values, err := match(h.routes, r.Method, r.URL.EscapedPath())
+// encoded is an answer that is JSON already.
+type encoded []byte
+
+func encode(answer any) ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(answer)
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), err
+}
+
+// serve runs the handler of a request and returns its route's pattern, and the answer with
+// its content type. What is wrong with a request is looked for in the order of JAX-RS: path,
+// method, content type, what is accepted.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request) (pattern, answerType string, answer any, err error) {
+	answerType, acceptable := negotiate(r.Header["Accept"])
+	target, err := parseTarget(r.URL)
 	if err != nil {
-		return "none", nil, err
+		return "none", answerType, nil, err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	route, values, err := h.routes.match(r.Method, target.segments)
+	var allowed allowedMethods
+	switch {
+	case errors.As(err, &allowed):
+		w.Header().Set("Allow", allowed.header())
+		if r.Method == http.MethodOptions {
+			return "none", answerType, text(""), nil
+		}
+		return "none", answerType, nil, httpError(http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed")
+	case err != nil:
+		return "none", answerType, nil, err
+	}
+	if route.method == http.MethodPost || route.method == http.MethodPut {
+		if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
+			return route.pattern, answerType, nil, err
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, h.MaxBody)
+	}
+	if !acceptable {
+		return route.pattern, answerType, nil, httpError(http.StatusNotAcceptable, "HTTP 406 Not Acceptable")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.StoreTimeout)
 	defer cancel()
-	r.Body = http.MaxBytesReader(w, r.Body, h.maxBody)
-	answer, err := route.handle(&call{Request: r.WithContext(ctx), values: values})
-	return route.pattern, answer, err
+	answer, err = route.handle(&call{Request: r.WithContext(ctx), target: target, values: values, keepRuleSets: h.KeepRuleSets})
+	return route.pattern, answerType, answer, err
 }
 
 // refusal turns any error into one of the API.
@@ -118,6 +183,8 @@ func (h *handler) refusal(r *http.Request, err error) *Error {
 	var e *Error
 	var large *http.MaxBytesError
 	switch {
+	case errors.As(err, &e) && e.Code == CodeIncompatible:
+		return &Error{e.StatusCode, h.IncompatibleCode, e.Message}
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &large):
@@ -131,7 +198,7 @@ func (h *handler) refusal(r *http.Request, err error) *Error {
 }
 
 func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	ctx, cancel := context.WithTimeout(r.Context(), h.StoreTimeout)
 	defer cancel()
 	if err := h.registry.Ready(ctx); err != nil {
 		h.log.Warn("not ready", "error", err)
@@ -139,43 +206,6 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ok")
-}
-
-// call is a request with what was found in its path.
-type call struct {
-	*http.Request
-	values []string // of the pattern's variables, in their order, decoded
-}
-
-func (c *call) flag(name string) bool { return c.URL.Query().Get(name) == "true" }
-
-// body decodes the JSON of a request. Attributes that are not known are ignored.
-func (c *call) body(into any) error {
-	if err := c.checkContentType(); err != nil {
-		return err
-	}
-	raw, err := io.ReadAll(c.Body)
-	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return err
-		}
-		return &Error{http.StatusBadRequest, http.StatusBadRequest, "Request body cannot be read"}
-	}
-	var value json.RawMessage
-	if len(raw) > 0 {
-		err = json.Unmarshal(raw, &value)
-	}
-	if err == nil && (value == nil || string(value) == "null") {
-		return &Error{http.StatusUnprocessableEntity, http.StatusUnprocessableEntity, "Request body must not be empty or null"}
-	}
-	if err == nil {
-		err = json.Unmarshal(value, into)
-	}
-	if err != nil {
-		return &Error{http.StatusBadRequest, http.StatusBadRequest, fmt.Sprintf("Malformed JSON: %v", err)}
-	}
-	return nil
 }
 
 // httpMetrics counts requests on a registry of its own, so that a program may have more
@@ -205,6 +235,6 @@ func (m *httpMetrics) observe(route, method string, status int, took time.Durati
 	if route == "none" {
 		method = "any" // whatever a client makes up must not become a label
 	}
-	m.requests.WithLabelValues(route, method, fmt.Sprint(status)).Inc()
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
 	m.seconds.WithLabelValues(route, method).Observe(took.Seconds())
 }

@@ -3,8 +3,6 @@ package schemaregistry
 import (
 	"slices"
 	"strings"
-
-	"github.com/postrider/postrider/schema-registry/avroschema"
 )
 
 // Level says which earlier versions of a subject a new one must be compatible with, and in
@@ -37,38 +35,3 @@ func (l Level) transitive() bool { return strings.HasSuffix(string(l), "_TRANSIT
 func (l Level) backward() bool   { return strings.HasPrefix(string(l), "BACKWARD") || l.full() }
 func (l Level) forward() bool    { return strings.HasPrefix(string(l), "FORWARD") || l.full() }
 func (l Level) full() bool       { return strings.HasPrefix(string(l), "FULL") }
-
-// conflict is a pair of versions that do not fit at a level.
-type conflict struct {
-	version  int  // the earlier version
-	backward bool // the new schema cannot read it; otherwise it cannot read the new schema
-	problems []avroschema.Incompatibility
-}
-
-// check compares schema with earlier versions, given oldest first, and returns the first
-// pair that does not fit, newest first; nil if all do.
-func (l Level) check(schema *avroschema.Schema, earlier []Version) (*conflict, error) {
-	if l == None || len(earlier) == 0 {
-		return nil, nil
-	}
-	if !l.transitive() {
-		earlier = earlier[len(earlier)-1:]
-	}
-	for _, v := range slices.Backward(earlier) {
-		old, err := avroschema.Parse(v.Schema)
-		if err != nil {
-			return nil, err
-		}
-		if l.backward() {
-			if problems := avroschema.CheckCompatibility(schema, old); len(problems) > 0 {
-				return &conflict{v.Version, true, problems}, nil
-			}
-		}
-		if l.forward() {
-			if problems := avroschema.CheckCompatibility(old, schema); len(problems) > 0 {
-				return &conflict{v.Version, false, problems}, nil
-			}
-		}
-	}
-	return nil, nil
-}

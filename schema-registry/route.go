@@ -1,11 +1,9 @@
 package schemaregistry
 
 import (
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -16,42 +14,137 @@ type route struct {
 	handle  func(*call) (any, error)
 }
 
-// match finds the route of a request. It splits the path before it decodes the segments, so
-// that a subject may have any characters, slashes too.
-func match(routes []route, method, escapedPath string) (*route, []string, error) {
-	segments := strings.Split(strings.Trim(escapedPath, "/"), "/")
-	for i, s := range segments {
+// routes are a table of routes by the first segment of their patterns.
+type routes map[string][]compiledRoute
+
+type compiledRoute struct {
+	route
+	parts []string
+}
+
+func newRoutes(list []route) routes {
+	table := routes{}
+	for _, r := range list {
+		parts := splitPath(r.pattern)
+		first := ""
+		if len(parts) > 0 {
+			first = parts[0]
+		}
+		table[first] = append(table[first], compiledRoute{r, parts})
+	}
+	return table
+}
+
+// splitPath leaves out empty segments: a slash at the end, or two of them, mean nothing.
+func splitPath(path string) []string {
+	return slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" })
+}
+
+// target is what a request asks for.
+type target struct {
+	segments []string // of the path, decoded
+	query    url.Values
+}
+
+// parseTarget splits the path before it decodes the segments, so that a subject may have any
+// characters, slashes too.
+func parseTarget(u *url.URL) (target, error) {
+	t := target{segments: splitPath(u.EscapedPath())}
+	for i, s := range t.segments {
 		decoded, err := url.PathUnescape(s)
 		if err != nil {
-			return nil, nil, &Error{http.StatusBadRequest, http.StatusBadRequest, "Malformed path"}
+			return t, httpError(http.StatusBadRequest, "Malformed path")
 		}
-		segments[i] = decoded
+		t.segments[i] = decoded
+	}
+	if u.RawQuery != "" {
+		t.query = u.Query() // what is malformed is left out
+	}
+	return t, t.enterContext()
+}
+
+// enterContext turns a path under /contexts/NAME into the same one without, in which the
+// subject, or the parameter that stands for one, is of that context.
+func (t *target) enterContext() error {
+	if len(t.segments) < 2 || t.segments[0] != "contexts" {
+		return nil
+	}
+	name := strings.TrimSuffix(strings.TrimPrefix(t.segments[1], ":"), ":")
+	if strings.Contains(name, ":") {
+		return httpError(http.StatusBadRequest, "Context name cannot contain a colon")
+	}
+	context := "." + strings.TrimPrefix(name, ".")
+	qualify := func(name string) string {
+		if strings.HasPrefix(name, contextPrefix) || strings.HasPrefix(name, contextWildcard) {
+			return name
+		}
+		return joinName(context, name)
+	}
+	rest := t.segments[2:]
+	if len(rest) == 0 {
+		t.segments = []string{"contexts"}
+		if context != defaultContext {
+			t.segments = append(t.segments, joinName(context, ""))
+		}
+		return nil
+	}
+	if (rest[0] == "config" || rest[0] == "mode") && len(rest) == 1 && context != defaultContext {
+		rest = append(rest, "")
+	}
+	for i, s := range rest[:len(rest)-1] {
+		if s == "subjects" || i == 0 && (s == "config" || s == "mode") {
+			rest[i+1] = qualify(rest[i+1])
+			break
+		}
+	}
+	t.segments = rest
+	if t.query == nil {
+		t.query = url.Values{}
+	}
+	switch {
+	case len(rest) > 1 && rest[0] == "schemas" && rest[1] == "ids":
+		t.query.Set("subject", qualify(t.query.Get("subject")))
+	case len(rest) == 1 && (rest[0] == "schemas" || rest[0] == "subjects"):
+		t.query.Set("subjectPrefix", qualify(t.query.Get("subjectPrefix")))
+	}
+	return nil
+}
+
+// match finds the route of a request, and the values of its variables.
+func (table routes) match(method string, segments []string) (*compiledRoute, []string, error) {
+	first := ""
+	if len(segments) > 0 {
+		first = segments[0]
 	}
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	found := false
-	for i := range routes {
-		values, ok := routes[i].values(segments)
-		if ok && routes[i].method == method {
-			return &routes[i], values, nil
+	allowed := allowedMethods{}
+	candidates := table[first]
+	for i := range candidates {
+		r := &candidates[i]
+		values, ok := r.values(segments)
+		if !ok {
+			continue
 		}
-		found = found || ok
+		if r.method == method {
+			return r, values, nil
+		}
+		allowed = append(allowed, r.method)
 	}
-	if found {
-		return nil, nil, &Error{http.StatusMethodNotAllowed, http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed"}
+	if len(allowed) == 0 {
+		return nil, nil, httpError(http.StatusNotFound, "HTTP 404 Not Found")
 	}
-	return nil, nil, &Error{http.StatusNotFound, http.StatusNotFound, "HTTP 404 Not Found"}
+	return nil, nil, allowed
 }
 
-func (r *route) values(segments []string) ([]string, bool) {
-	parts := strings.Split(strings.Trim(r.pattern, "/"), "/")
-	if len(parts) != len(segments) {
+func (r *compiledRoute) values(segments []string) ([]string, bool) {
+	if len(r.parts) != len(segments) {
 		return nil, false
 	}
 	var values []string
-	for i, part := range parts {
-		if strings.HasPrefix(part, "{") {
+	for i, part := range r.parts {
+		if part[0] == '{' {
 			values = append(values, segments[i])
 		} else if part != segments[i] {
 			return nil, false
@@ -60,48 +153,18 @@ func (r *route) values(segments []string) ([]string, bool) {
 	return values, true
 }
 
-// answerTypes are the content types of answers, the default first.
-var answerTypes = []string{contentType, "application/vnd.schemaregistry+json", "application/json"}
+// allowedMethods is the error for a path that has other methods than the one asked for.
+type allowedMethods []string
 
-// negotiate chooses the content type of the answer by the Accept headers: the one with the
-// highest quality, and of equal ones the first asked for.
-func negotiate(accept []string) (string, bool) {
-	best, bestQuality := answerTypes[0], 0.0
-	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
-		mediaType, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
-		quality := 1.0
-		if q, ok := params["q"]; ok {
-			if quality, err = strconv.ParseFloat(q, 64); err != nil {
-				continue
-			}
-		}
-		if quality <= bestQuality {
-			continue
-		}
-		switch {
-		case mediaType == "*/*" || mediaType == "application/*":
-			best, bestQuality = answerTypes[0], quality
-		case slices.Contains(answerTypes, mediaType):
-			best, bestQuality = mediaType, quality
-		}
+func (m allowedMethods) Error() string { return "method not allowed" }
+
+// header is the value of Allow.
+func (m allowedMethods) header() string {
+	list := slices.Clone(m)
+	if slices.Contains(list, http.MethodGet) {
+		list = append(list, http.MethodHead)
 	}
-	nothingAsked := strings.TrimSpace(strings.Join(accept, "")) == ""
-	return best, bestQuality > 0 || nothingAsked
+	return strings.Join(append(list, http.MethodOptions), ",")
 }
 
-// checkContentType refuses bodies that do not claim to be JSON. Octet-stream is taken too,
-// for clients that say nothing better.
-func (c *call) checkContentType() error {
-	header := c.Header.Get("Content-Type")
-	if header == "" {
-		return nil
-	}
-	mediaType, _, err := mime.ParseMediaType(header)
-	if err == nil && (slices.Contains(answerTypes, mediaType) || mediaType == "application/octet-stream") {
-		return nil
-	}
-	return &Error{http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType, "HTTP 415 Unsupported Media Type"}
-}
+func httpError(status int, message string) error { return &Error{status, status, message} }

@@ -3,47 +3,52 @@ package schemaregistry
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 )
 
-// Store keeps what a Registry knows: MemoryStore or PostgresStore. It knows nothing of Avro
-// or of compatibility. Its methods may be called from several goroutines, and several
-// registries may share what a store keeps. What a method has done is durable when it returns.
+// ErrStoreURL is what OpenStore returns for a URL that names no store.
+var ErrStoreURL = errors.New("the URL names no store")
+
+// Store keeps records durably: NewMemoryStore, OpenFile, OpenPostgres. It knows nothing of
+// what they mean. One Registry uses a store; what a store keeps may be shared by several.
 type Store interface {
-	// Subjects returns the names of all subjects that have a version, soft-deleted ones
-	// included, in no order. Versions' texts may be left out.
-	Subjects(ctx context.Context) (map[string][]Version, error)
-	// Versions returns all versions of a subject, soft-deleted ones included, rising.
-	Versions(ctx context.Context, subject string) ([]Version, error)
-	// SchemaByID returns a schema's text; errNoSchema if no version of any subject has it.
-	SchemaByID(ctx context.Context, id int) (string, error)
-
-	// AddVersion adds the version after+1 to a subject whose highest version, soft-deleted
-	// ones included, is after; 0 stands for none. The schema keeps the ID it has in another
-	// version, or gets the next one: IDs rise from 1 without gaps and are never given again.
-	// Where another has added a version since, the error is errConflict.
-	AddVersion(ctx context.Context, subject, schema string, after int) (Version, error)
-	// DeleteVersions marks versions of a subject as deleted, or forgets them for ever; with
-	// the last one the subject's level goes too.
-	DeleteVersions(ctx context.Context, subject string, versions []int, permanent bool) error
-
-	// Level returns the level of a subject, or the global one for the subject ""; it is ""
-	// where none was set. SetLevel sets it, and removes it with "".
-	Level(ctx context.Context, subject string) (Level, error)
-	SetLevel(ctx context.Context, subject string, level Level) error
-
+	// Load gives every record to apply, and from then on those that others write, one call
+	// at a time, until Close. It is called once, before Update and Refresh.
+	Load(ctx context.Context, apply func([]Record) error) error
+	// Update calls change while nobody else can write and after apply was given all that
+	// others wrote. It writes the records that change returns, all or none, and then calls
+	// done, with nil when they are durable and otherwise with the error that Update returns;
+	// all that before the next call of apply. After an error they may have been written all
+	// the same: apply is given them then. Where change was not called, done is not either.
+	Update(ctx context.Context, change func() ([]Record, error), done func(error)) error
+	// Refresh gives apply what others have written until now.
+	Refresh(ctx context.Context) error
 	// Ping tells whether the store can be used now.
 	Ping(ctx context.Context) error
+	// Close releases what the store holds.
+	Close()
 }
 
-var (
-	errNoSchema = errors.New("no such schema")
-	errConflict = errors.New("another version was added at the same time")
-)
-
-// Version is one version of a subject.
-type Version struct {
-	Version int // from 1
-	ID      int
-	Schema  string // canonical text
-	Deleted bool   // softly: not in use any more, but still readable by its ID
+// OpenStore opens the store that a URL names: "memory", file:///path/to/registry.db, or
+// postgres://user@host/database.
+func OpenStore(ctx context.Context, url string) (Store, error) {
+	scheme, _, _ := strings.Cut(url, ":")
+	switch {
+	case url == "memory":
+		return NewMemoryStore(), nil
+	case scheme == "file":
+		store, err := OpenFile(url)
+		if err != nil {
+			return nil, err // never a typed nil
+		}
+		return store, nil
+	case scheme == "postgres" || scheme == "postgresql":
+		store, err := OpenPostgres(ctx, url)
+		if err != nil {
+			return nil, err
+		}
+		return store, nil
+	}
+	return nil, fmt.Errorf("registry store: %w; want memory, file:///path/to/registry.db or postgres://user@host:5432/database", ErrStoreURL)
 }

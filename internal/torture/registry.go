@@ -12,7 +12,6 @@ import (
 	"github.com/twmb/avro"
 
 	schemaregistry "github.com/postrider/postrider/schema-registry"
-	"github.com/postrider/postrider/schema-registry/avroschema"
 )
 
 // registry is a real schema registry in this process that can be made to fail.
@@ -101,11 +100,7 @@ func (r *registry) registerBehind(ctx context.Context, name string) error {
 	r.mu.Lock()
 	store := r.store
 	r.mu.Unlock()
-	schema, err := avroschema.Parse(schemaText(name))
-	if err != nil {
-		return err
-	}
-	_, _, err = store.Register(ctx, "torture."+name, schema)
+	_, _, err := store.Register(ctx, "torture."+name, schemaregistry.Submission{Schema: schemaText(name)})
 	return err
 }
 

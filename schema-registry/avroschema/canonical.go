@@ -1,8 +1,11 @@
 package avroschema
 
 import (
+	"bytes"
+	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Canonical returns the text that identifies a schema: the one that Schema.toString of Avro's
@@ -13,7 +16,19 @@ import (
 // Types that known defines at its top are written by name only, as for a schema that was
 // parsed with references. Parse of the text gives an equal schema.
 func (s *Schema) Canonical(known ...*Schema) string {
-	w := &writer{written: make(map[string]bool)}
+	return s.write(&writer{}, known)
+}
+
+// Normalized is Canonical with less that tells schemas apart: custom properties and the
+// attributes of JSON objects are sorted, logicalType, precision and scale before the others,
+// aliases are sorted too, an empty doc of a type is left out, an error is a record, and a
+// whole number that is the default of a float or double is written as one.
+func (s *Schema) Normalized(known ...*Schema) string {
+	return s.write(&writer{normalize: true}, known)
+}
+
+func (s *Schema) write(w *writer, known []*Schema) string {
+	w.written = make(map[string]bool)
 	for _, k := range known {
 		if k.Name != "" {
 			w.written[k.Name] = true
@@ -24,8 +39,9 @@ func (s *Schema) Canonical(known ...*Schema) string {
 }
 
 type writer struct {
-	out     []byte
-	written map[string]bool // full names of types that need no definition any more
+	out       []byte
+	written   map[string]bool // full names of types that need no definition any more
+	normalize bool
 }
 
 func (w *writer) raw(s string)    { w.out = append(w.out, s...) }
@@ -59,14 +75,14 @@ func (w *writer) schema(s *Schema, space string) {
 			w.attribute("values")
 			w.schema(s.Values, space)
 		}
-		w.props(s.Props)
+		w.props(s.Props, s.Logical)
 		w.raw("}")
 	}
 }
 
 func (w *writer) named(s *Schema, space string) {
 	w.raw(`{"type":`)
-	if s.IsError {
+	if s.IsError && !w.normalize {
 		w.string("error")
 	} else {
 		w.string(s.Type.String())
@@ -78,7 +94,7 @@ func (w *writer) named(s *Schema, space string) {
 		w.attribute("namespace")
 		w.string(own)
 	}
-	if s.HasDoc {
+	if s.HasDoc && (s.Doc != "" || !w.normalize) {
 		w.attribute("doc")
 		w.string(s.Doc)
 	}
@@ -97,10 +113,11 @@ func (w *writer) named(s *Schema, space string) {
 		w.attribute("size")
 		w.out = strconv.AppendInt(w.out, int64(s.Size), 10)
 	}
-	w.props(s.Props)
+	w.props(s.Props, s.Logical)
 	if len(s.Aliases) > 0 {
+		aliases := w.set(s.Aliases)
 		w.attribute("aliases")
-		w.list(len(s.Aliases), func(i int) { w.string(shortName(s.Aliases[i], own)) })
+		w.list(len(aliases), func(i int) { w.string(shortName(aliases[i], own)) })
 	}
 	w.raw("}")
 }
@@ -116,7 +133,7 @@ func (w *writer) field(f *Field, space string) {
 	}
 	if f.Default != nil {
 		w.attribute("default")
-		w.out = append(w.out, f.Default...)
+		w.fieldDefault(f)
 	}
 	if f.Order != "" && f.Order != "ascending" {
 		w.attribute("order")
@@ -124,17 +141,73 @@ func (w *writer) field(f *Field, space string) {
 	}
 	if len(f.Aliases) > 0 {
 		w.attribute("aliases")
-		w.strings(f.Aliases)
+		w.strings(w.set(f.Aliases))
 	}
-	w.props(f.Props)
+	w.props(f.Props, nil)
 	w.raw("}")
 }
 
-func (w *writer) props(props []Prop) {
+func (w *writer) props(props []Prop, logical *Logical) {
+	if w.normalize {
+		props = slices.SortedFunc(slices.Values(props), func(a, b Prop) int {
+			return cmp.Or(logicalRank(a, logical)-logicalRank(b, logical), strings.Compare(a.Name, b.Name))
+		})
+	}
 	for _, p := range props {
 		w.attribute(p.Name)
-		w.out = append(w.out, p.Value...)
+		w.value(p.Value)
 	}
+}
+
+// logicalRank puts the attributes of a logical type before others.
+func logicalRank(p Prop, logical *Logical) int {
+	first := []string{"logicalType"}
+	switch {
+	case logical != nil && logical.Name == "decimal" && logical.Scale != 0:
+		first = append(first, "precision", "scale")
+	case logical != nil && logical.Name == "decimal":
+		first = append(first, "precision")
+	}
+	rank := slices.Index(first, p.Name)
+	if logical == nil || rank < 0 {
+		return len(first)
+	}
+	return rank
+}
+
+func (w *writer) fieldDefault(f *Field) {
+	typ := f.Type
+	if typ.Type == Union && len(typ.Branches) > 0 {
+		typ = typ.Branches[0]
+	}
+	if w.normalize && (typ.Type == Float || typ.Type == Double) {
+		if n, err := readJSON(string(f.Default)); err == nil && n.kind == kindInt {
+			v, _ := strconv.ParseFloat(n.text, 64)
+			w.raw(formatDouble(v))
+			return
+		}
+	}
+	w.value(f.Default)
+}
+
+// value writes a canonical JSON text.
+func (w *writer) value(text []byte) {
+	if w.normalize && bytes.IndexByte(text, '{') >= 0 {
+		if n, err := readJSON(string(text)); err == nil {
+			n.sort()
+			w.out = appendJSON(w.out, n)
+			return
+		}
+	}
+	w.out = append(w.out, text...)
+}
+
+// set is a list whose order does not count.
+func (w *writer) set(names []string) []string {
+	if !w.normalize {
+		return names
+	}
+	return slices.Sorted(slices.Values(names))
 }
 
 func (w *writer) strings(list []string) {

@@ -33,6 +33,7 @@ type Incompatibility struct {
 	Type    IncompatibilityType
 	Path    string  // JSON pointer into the reader's schema, "/" for its root; a writer's union adds the index of its branch
 	Message string  // what is wrong, without the place
+	Detail  string  // the same in the words of Avro's Java library, which registry clients know
 	Reader  *Schema // the two parts that do not fit
 	Writer  *Schema
 }
@@ -94,7 +95,7 @@ func (c *checker) check(reader, writer *Schema) *result {
 	}
 	r := &result{}
 	if c.comparisons++; c.comparisons > maxComparisons {
-		r.fail(TooComplex, reader, writer, "", "the schemas take more than %d comparisons", maxComparisons)
+		r.fail(TooComplex, reader, writer, "", "too many comparisons", "the schemas take more than %d comparisons", maxComparisons)
 		c.settle(r)
 		return r
 	}
@@ -129,10 +130,10 @@ func (r *result) add(inside *result, steps ...string) {
 	}
 }
 
-// fail adds a problem at a path below r.
-func (r *result) fail(typ IncompatibilityType, reader, writer *Schema, path, format string, args ...any) {
+// fail adds a problem at a path below r, with what Java says of it and what we do.
+func (r *result) fail(typ IncompatibilityType, reader, writer *Schema, path, detail, format string, args ...any) {
 	r.failed = true
-	r.own = append(r.own, Incompatibility{Type: typ, Path: path, Message: fmt.Sprintf(format, args...), Reader: reader, Writer: writer})
+	r.own = append(r.own, Incompatibility{Type: typ, Path: path, Message: fmt.Sprintf(format, args...), Detail: detail, Reader: reader, Writer: writer})
 }
 
 // collect appends the problems of r and below, each pair at the first place it is met.
@@ -162,7 +163,7 @@ func (c *checker) compare(r *result, reader, writer *Schema) {
 	case writer.Type == Union && reader.Type == Union:
 		for i, branch := range writer.Branches {
 			if c.check(reader, branch).failed {
-				r.fail(MissingUnionBranch, reader, writer, "/"+fmt.Sprint(i), "the reader's union has no branch that can read the writer's %s", branch.fullName())
+				r.fail(MissingUnionBranch, reader, writer, "/"+fmt.Sprint(i), lacking(branch), "the reader's union has no branch that can read the writer's %s", branch.fullName())
 			}
 		}
 	case writer.Type == Union:
@@ -175,10 +176,10 @@ func (c *checker) compare(r *result, reader, writer *Schema) {
 				return
 			}
 		}
-		r.fail(MissingUnionBranch, reader, writer, "", "the reader's union has no branch that can read the writer's %s", writer.fullName())
+		r.fail(MissingUnionBranch, reader, writer, "", lacking(writer), "the reader's union has no branch that can read the writer's %s", writer.fullName())
 	case reader.Type != writer.Type:
 		if !promotable(writer.Type, reader.Type) {
-			r.fail(TypeMismatch, reader, writer, "", "the reader's %s cannot read the writer's %s", reader.fullName(), writer.fullName())
+			r.fail(TypeMismatch, reader, writer, "", mismatch(reader, writer), "the reader's %s cannot read the writer's %s", reader.fullName(), writer.fullName())
 		}
 	case reader.Type == Array:
 		r.add(c.check(reader.Items, writer.Items), "items")
@@ -187,7 +188,7 @@ func (c *checker) compare(r *result, reader, writer *Schema) {
 	case reader.Type == Fixed:
 		compareNames(r, reader, writer)
 		if reader.Size != writer.Size {
-			r.fail(FixedSizeMismatch, reader, writer, "/size", "the reader's size is %d, the writer's %d", reader.Size, writer.Size)
+			r.fail(FixedSizeMismatch, reader, writer, "/size", fmt.Sprintf("expected: %d, found: %d", writer.Size, reader.Size), "the reader's size is %d, the writer's %d", reader.Size, writer.Size)
 		}
 	case reader.Type == Enum:
 		compareNames(r, reader, writer)
@@ -225,7 +226,7 @@ func compareNames(r *result, reader, writer *Schema) {
 			return
 		}
 	}
-	r.fail(NameMismatch, reader, writer, "/name", "the reader's %s is neither called %s nor has it as an alias", reader.Name, writer.Name)
+	r.fail(NameMismatch, reader, writer, "/name", "expected: "+writer.Name, "the reader's %s is neither called %s nor has it as an alias", reader.Name, writer.Name)
 }
 
 func compareSymbols(r *result, reader, writer *Schema) {
@@ -244,7 +245,8 @@ func compareSymbols(r *result, reader, writer *Schema) {
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
-		r.fail(MissingEnumSymbols, reader, writer, "/symbols", "the reader's enum has no default and lacks the writer's symbols %s", strings.Join(missing, ", "))
+		list := strings.Join(missing, ", ")
+		r.fail(MissingEnumSymbols, reader, writer, "/symbols", "["+list+"]", "the reader's enum has no default and lacks the writer's symbols %s", list)
 	}
 }
 
@@ -263,16 +265,25 @@ func (c *checker) compareFields(r *result, reader, writer *Schema) {
 		}
 		switch {
 		case len(found) > 1:
-			r.fail(AmbiguousField, reader, writer, at, "the reader's field %s and its aliases match several fields of the writer's %s", f.Name, writer.Name)
+			r.fail(AmbiguousField, reader, writer, at, f.Name, "the reader's field %s and its aliases match several fields of the writer's %s", f.Name, writer.Name)
 			c.settle(r)
 		case len(found) == 1:
 			r.add(c.check(f.Type, found[0].Type), "fields", fmt.Sprint(i), "type")
 		case f.Default != nil:
 		case f.Type.Type == Enum && f.Type.EnumDefault != "":
 			// Java compares the enum with the whole record, which never fits.
-			r.fail(TypeMismatch, f.Type, writer, at+"/type", "the reader's field %s has no default of its own and the writer does not write it; the default of its enum does not count here", f.Name)
+			r.fail(TypeMismatch, f.Type, writer, at+"/type", mismatch(f.Type, writer), "the reader's field %s has no default of its own and the writer does not write it; the default of its enum does not count here", f.Name)
 		default:
-			r.fail(ReaderFieldMissingDefaultValue, reader, writer, at, "the reader's field %s has no default and the writer does not write it", f.Name)
+			r.fail(ReaderFieldMissingDefaultValue, reader, writer, at, f.Name, "the reader's field %s has no default and the writer does not write it", f.Name)
 		}
 	}
+}
+
+func lacking(writer *Schema) string {
+	return "reader union lacking writer type: " + strings.ToUpper(writer.Type.String())
+}
+
+func mismatch(reader, writer *Schema) string {
+	return fmt.Sprintf("reader type: %s not compatible with writer type: %s",
+		strings.ToUpper(reader.Type.String()), strings.ToUpper(writer.Type.String()))
 }

@@ -16,6 +16,9 @@ func (p *parser) fieldDefault(f *Field, d place) *ParseError {
 		d.node = &node{kind: kindFloat, offset: d.node.offset, text: formatDouble(value)}
 	}
 	f.Default = appendJSON(nil, d.node)
+	if p.lenient {
+		return nil
+	}
 	p.defaults[f] = &d
 	if !p.fits(d.node, f.Type) {
 		return p.invalidDefault(f, d)

@@ -42,6 +42,38 @@ func Equal(a, b *Schema) bool {
 	return equalSchemas(a, b, make(map[[2]*Schema]bool))
 }
 
+// Same tells whether two schemas differ in nothing but the order of their custom properties
+// and aliases and the way names and JSON values are written.
+func Same(a, b *Schema) bool { return Equal(a, b) && sameTexts(a, b, make(map[[2]*Schema]bool)) }
+
+// sameTexts compares what Equal leaves out, of schemas that are equal.
+func sameTexts(a, b *Schema, seen map[[2]*Schema]bool) bool {
+	pair := [2]*Schema{a, b}
+	if a == b || seen[pair] {
+		return true
+	}
+	seen[pair] = true
+	if a.HasDoc != b.HasDoc || a.Doc != b.Doc || a.EnumDefault != b.EnumDefault || !sameSet(a.Aliases, b.Aliases) {
+		return false
+	}
+	for i, f := range a.Fields {
+		if g := b.Fields[i]; f.HasDoc != g.HasDoc || f.Doc != g.Doc || !sameSet(f.Aliases, g.Aliases) {
+			return false
+		}
+	}
+	parts, others := slices.Collect(a.parts()), slices.Collect(b.parts())
+	for i := range parts {
+		if !sameTexts(parts[i], others[i], seen) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
 // all yields s and every schema inside it once.
 func (s *Schema) all() iter.Seq[*Schema] {
 	return func(yield func(*Schema) bool) {

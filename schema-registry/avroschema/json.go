@@ -1,6 +1,7 @@
 package avroschema
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -75,6 +76,22 @@ func (n *node) set(key string, value *node) {
 	}
 	n.keys = append(n.keys, key)
 	n.elems = append(n.elems, value)
+}
+
+// sort orders the attributes of n and of all objects inside it by name. Nothing else may hold n.
+func (n *node) sort() {
+	for _, elem := range n.elems {
+		elem.sort()
+	}
+	if n.kind != kindObject {
+		return
+	}
+	sorted := make([]*node, len(n.elems))
+	keys := slices.Sorted(slices.Values(n.keys))
+	for i, key := range keys {
+		sorted[i] = n.get(key)
+	}
+	n.keys, n.elems, n.at = keys, sorted, nil
 }
 
 // string returns the value of a textual attribute; false where it is absent or no string.

@@ -14,20 +14,32 @@ import (
 // The text may refer to every named type that is defined in refs; Parse does not change refs.
 // The error is a *ParseError.
 func Parse(text string, refs ...*Schema) (*Schema, error) {
-	s, err := parse(text, refs)
+	s, err := parse(text, refs, true)
 	if err != nil {
 		return nil, err // never a typed nil
 	}
 	return s, nil
 }
 
-func parse(text string, refs []*Schema) (*Schema, *ParseError) {
+// ParseAnyDefault is Parse but for defaults: it takes those that do not fit their fields too,
+// as Avro's Java library does where setValidateDefaults is off. It is for schemas that are
+// only looked up or compared, where defaults count by being there.
+func ParseAnyDefault(text string, refs ...*Schema) (*Schema, error) {
+	s, err := parse(text, refs, false)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func parse(text string, refs []*Schema, checkDefaults bool) (*Schema, *ParseError) {
 	root, err := readJSON(text)
 	if err != nil {
 		return nil, err
 	}
 	p := &parser{
 		text:     text,
+		lenient:  !checkDefaults,
 		known:    make(map[string]*Schema),
 		unknown:  make(map[*Schema]*reference),
 		defaults: make(map[*Field]*place),
@@ -56,6 +68,7 @@ func parse(text string, refs []*Schema) (*Schema, *ParseError) {
 // parser holds what one Parse has seen.
 type parser struct {
 	text     string
+	lenient  bool               // defaults need not fit
 	known    map[string]*Schema // named types that are complete, by full name
 	defined  []*Schema          // those among them that this text defines, in order of completion
 	unknown  map[*Schema]*reference

@@ -1,0 +1,119 @@
+package schemaregistry
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// AnyVersion asks for a comparison with all versions that the level is about.
+const AnyVersion = 0
+
+// Latest stands for the latest version that is in use where a version is asked for.
+const Latest = -1
+
+// CheckCompatibility tells why a schema does not fit a subject at its level; no message means
+// that it does. version is AnyVersion for what the level asks for, or Latest, both of which
+// every schema fits where there is no subject, or the number of one version to compare with.
+func (r *Registry) CheckCompatibility(ctx context.Context, subject string, version int, submission Submission) ([]string, error) {
+	subject = normalizeName(subject)
+	return find(ctx, r, func(v view) ([]string, error) {
+		var config *Config
+		v(func(s *state) { config = s.config(subject) })
+		earlier, err := versionsToCheck(v, subject, version)
+		if err != nil {
+			return nil, err
+		}
+		if blank(submission.Schema) {
+			return nil, invalidSchema("Empty schema")
+		}
+		src, parsed, err := r.parseContent(v, subject, submission.content(), false)
+		if err != nil {
+			return nil, err
+		}
+		identity := src.identify(parsed, submission.Normalize || config.normalizes())
+		return r.conflicts(v, config, subject, &identity, parsed, earlier)
+	})
+}
+
+func versionsToCheck(v view, subject string, number int) (versions []version, err error) {
+	v(func(s *state) {
+		if number == AnyVersion {
+			versions = s.subjects[subject].live()
+			return
+		}
+		one, ok := s.find(subject, number, false)
+		switch {
+		case ok:
+			versions = []version{one}
+		case number != Latest:
+			err = versionNotFound(number)
+		}
+	})
+	return versions, err
+}
+
+// conflicts compares a schema with earlier versions, given oldest first, and returns what is
+// wrong with the first that it does not fit, newest first.
+func (r *Registry) conflicts(v view, config *Config, subject string, c *content, parsed parsedSchema, earlier []version) ([]string, error) {
+	if config.CompatibilityGroup != nil {
+		group, _ := c.Metadata.property(*config.CompatibilityGroup)
+		earlier = slices.DeleteFunc(slices.Clone(earlier), func(v version) bool {
+			other, _ := v.schema.Metadata.property(*config.CompatibilityGroup)
+			return other != group
+		})
+	}
+	level := config.Level
+	if level == None || len(earlier) == 0 {
+		return nil, nil
+	}
+	if !level.transitive() {
+		earlier = earlier[len(earlier)-1:]
+	}
+	for _, old := range slices.Backward(earlier) {
+		problems, err := r.compare(v, level, subject, c, parsed, old)
+		if err != nil {
+			return nil, err
+		}
+		if len(problems) > 0 {
+			fields := config.ValidateFields != nil && *config.ValidateFields
+			return append(problems, fmt.Sprintf("{validateFields: '%t', compatibility: '%s'}", fields, level)), nil
+		}
+	}
+	return nil, nil
+}
+
+// largestShown bounds how much of an old schema a message repeats.
+const largestShown = 10 << 10
+
+// compare tells what is wrong between a schema and one version.
+func (r *Registry) compare(v view, level Level, subject string, c *content, parsed parsedSchema, old version) ([]string, error) {
+	if c.Type != old.schema.Type {
+		return []string{"Incompatible because of different schema type"}, nil
+	}
+	other, err := r.parseVersion(v, subject, old.schema)
+	if err != nil {
+		return nil, err
+	}
+	var problems []string
+	if level.forward() {
+		for _, problem := range other.unreadable(parsed) {
+			problems = append(problems, fmt.Sprintf(problem, "old", "new"))
+		}
+	}
+	forward := len(problems)
+	if level.backward() {
+		for _, problem := range parsed.unreadable(other) {
+			problems = append(problems, fmt.Sprintf(problem, "new", "old"))
+		}
+	}
+	if len(problems) == 0 || level.full() && len(problems) == forward {
+		return problems, nil // the original tells of the old schema behind the backward problems
+	}
+	text := "'" + other.canonical() + "'"
+	if len(text) > largestShown+2 {
+		text = "<truncated> " + text[:largestShown+1] + "...'"
+	}
+	return append(problems, "{oldSchemaVersion: "+strconv.Itoa(old.number)+"}", "{oldSchema: "+text+"}"), nil
+}
