@@ -134,9 +134,9 @@ type SubjectVersion struct {
 	References []Reference `json:"references,omitempty"`
 }
 
-// Reference is a version that another one uses a type of.
+// Reference says that a schema uses another one, a version of a subject.
 type Reference struct {
-	Name    string `json:"name"` // full name of the type
+	Name    string `json:"name"` // by which the text mentions it, in Avro the full name of a type
 	Subject string `json:"subject"`
 	Version int    `json:"version"`
 }

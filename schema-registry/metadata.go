@@ -12,14 +12,6 @@ import (
 	"unicode"
 )
 
-// Reference says that a schema uses another one: a version of a subject, under the name by
-// which the schema's text mentions it.
-type Reference struct {
-	Name    string `json:"name"`
-	Subject string `json:"subject"`
-	Version int    `json:"version"`
-}
-
 // Metadata goes with a schema and is part of its identity.
 type Metadata struct {
 	Tags       map[string][]string `json:"tags,omitempty"` // values sorted
