@@ -210,7 +210,7 @@ func (h *handler) deleteContext(c *call) (any, error) {
 	if err := h.registry.DeleteContext(c.Context(), name); err != nil {
 		return nil, err
 	}
-	h.log.Info("context deleted", "context", name)
+	h.log.InfoContext(c.Context(), "context deleted", "context", name)
 	return noContent{}, nil
 }
 

@@ -20,7 +20,7 @@ func (h *handler) setConfig(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.Info("config set", "subject", c.value(0), "level", config.Level)
+	h.log.InfoContext(c.Context(), "config set", "subject", c.value(0), "level", config.Level)
 	return configAnswer{Config: config, Level: config.Level}, nil
 }
 
@@ -29,7 +29,7 @@ func (h *handler) unsetConfig(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.Info("config removed", "subject", c.value(0), "level", config.Level)
+	h.log.InfoContext(c.Context(), "config removed", "subject", c.value(0), "level", config.Level)
 	return config, nil
 }
 
@@ -141,7 +141,7 @@ func (h *handler) setMode(c *call) (any, error) {
 	if err := h.registry.SetMode(c.Context(), c.value(0), mode, c.flag("force")); err != nil {
 		return nil, err
 	}
-	h.log.Info("mode set", "subject", c.value(0), "mode", mode)
+	h.log.InfoContext(c.Context(), "mode set", "subject", c.value(0), "mode", mode)
 	return modeAnswer{Mode(name)}, nil // as it was given
 }
 
@@ -150,6 +150,6 @@ func (h *handler) unsetMode(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.Info("mode removed", "subject", c.value(0), "mode", mode)
+	h.log.InfoContext(c.Context(), "mode removed", "subject", c.value(0), "mode", mode)
 	return modeAnswer{mode}, nil
 }

@@ -66,7 +66,7 @@ func (h *handler) register(c *call) (any, error) {
 		return nil, err
 	}
 	if added {
-		h.log.Info("schema registered", "subject", v.Subject, "version", v.Version, "id", v.ID)
+		h.log.InfoContext(c.Context(), "schema registered", "subject", v.Subject, "version", v.Version, "schema_id", v.ID)
 	}
 	if err := h.render(c, &v); err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (h *handler) deleteSubject(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.Info("subject deleted", "subject", subject, "versions", numbers, "permanent", permanent)
+	h.log.InfoContext(c.Context(), "subject deleted", "subject", subject, "versions", numbers, "permanent", permanent)
 	return numbers, nil
 }
 
@@ -153,7 +153,7 @@ func (h *handler) deleteVersion(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.Info("version deleted", "subject", subject, "version", number, "permanent", permanent)
+	h.log.InfoContext(c.Context(), "version deleted", "subject", subject, "version", number, "permanent", permanent)
 	return number, nil
 }
 
