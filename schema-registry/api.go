@@ -149,7 +149,7 @@ func (h *handler) register(c *call) (any, error) {
 		return nil, err
 	}
 	if added {
-		h.log.Info("schema registered", "subject", c.values[0], "version", v.Version, "schema_id", v.ID)
+		h.log.InfoContext(c.Context(), "schema registered", "subject", c.values[0], "version", v.Version, "schema_id", v.ID)
 	}
 	return v.answer(""), nil
 }
@@ -199,7 +199,7 @@ func (h *handler) deleteSubject(c *call) (any, error) {
 	permanent := c.flag("permanent")
 	numbers, err := h.registry.DeleteSubject(c.Context(), c.values[0], permanent)
 	if err == nil {
-		h.log.Info("subject deleted", "subject", c.values[0], "versions", numbers, "permanent", permanent)
+		h.log.InfoContext(c.Context(), "subject deleted", "subject", c.values[0], "versions", numbers, "permanent", permanent)
 	}
 	return numbers, err
 }
@@ -212,7 +212,7 @@ func (h *handler) deleteVersion(c *call) (any, error) {
 	permanent := c.flag("permanent")
 	number, err := h.registry.DeleteVersion(c.Context(), c.values[0], n, permanent)
 	if err == nil {
-		h.log.Info("version deleted", "subject", c.values[0], "version", number, "permanent", permanent)
+		h.log.InfoContext(c.Context(), "version deleted", "subject", c.values[0], "version", number, "permanent", permanent)
 	}
 	return number, err
 }
@@ -352,7 +352,7 @@ func (h *handler) setLevel(c *call) (any, error) {
 	if err := h.registry.SetLevel(c.Context(), c.levelScope(), level); err != nil {
 		return nil, err
 	}
-	h.log.Info("compatibility level set", "subject", c.levelScope(), "level", level)
+	h.log.InfoContext(c.Context(), "compatibility level set", "subject", c.levelScope(), "level", level)
 	body.Level = level
 	return body, nil
 }
@@ -360,7 +360,7 @@ func (h *handler) setLevel(c *call) (any, error) {
 func (h *handler) unsetLevel(c *call) (any, error) {
 	level, err := h.registry.UnsetLevel(c.Context(), c.levelScope())
 	if err == nil {
-		h.log.Info("compatibility level removed", "subject", c.levelScope(), "was", level)
+		h.log.InfoContext(c.Context(), "compatibility level removed", "subject", c.levelScope(), "was", level)
 	}
 	return levelAnswer{level}, err
 }

@@ -23,6 +23,8 @@ type HandlerConfig struct {
 	MaxBody int64
 	// StoreTimeout bounds the work of one request. Defaults to 10 s.
 	StoreTimeout time.Duration
+	// Metrics is served at /metrics beside the handler's own. Defaults to nothing.
+	Metrics prometheus.Gatherer
 }
 
 // NewHandler returns the HTTP API of a registry, with /livez, /readyz and /metrics.
@@ -39,7 +41,11 @@ func NewHandler(registry *Registry, cfg HandlerConfig) http.Handler {
 	}
 	h.routes = h.api()
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(h.metrics.registry, promhttp.HandlerOpts{}))
+	gatherers := prometheus.Gatherers{h.metrics.registry}
+	if cfg.Metrics != nil {
+		gatherers = append(gatherers, cfg.Metrics)
+	}
+	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", h.ready)
 	// All else goes past the mux, which would tidy up the paths of odd subjects.
