@@ -16,6 +16,8 @@ const (
 	batchBytes = 512 << 10
 	// requestBytes bounds a request.
 	requestBytes = 4 << 20
+	// spareSpaces is for how many batches memory is kept.
+	spareSpaces = 16
 )
 
 // Publisher produces records: acks=all, idempotent, one batch of a partition on its way at
@@ -47,6 +49,7 @@ type Publisher struct {
 	queued   int // records that are not acknowledged
 	troubled int // partitions that fail again and again
 	tickets  []Ticket
+	spaces   []*batchSpace // spare ones
 }
 
 type broker struct {
@@ -152,7 +155,7 @@ func (p *Publisher) enqueueMore(in *chan *block) {
 
 func (p *Publisher) enqueue(b *block) {
 	for i := range b.records {
-		part := b.meta[i].partition
+		part := b.records[i].partition
 		part.queue.push(queuedRecord{b, int32(i)})
 		if part.state == partitionIdle {
 			p.makeReady(part)
@@ -222,7 +225,7 @@ func (p *Publisher) send(ctx context.Context) error {
 		}
 		part.state = partitionSent
 		l.bytes += p.fill(part)
-		l.request.AddBatch(part.topic, part.id, part.batch)
+		l.request.AddBatch(part.topic, part.id, &part.batch.batch)
 		l.parts = append(l.parts, part)
 	}
 	p.ready = kept
@@ -283,35 +286,39 @@ func (p *Publisher) fill(part *partition) (bytes int) {
 		return batchBytes
 	}
 	n := 0
-	for n < part.queue.len() && (part.limit == 0 || n < part.limit) {
-		r := part.queue.peek(n).record()
-		size := len(r.Key) + len(r.Value)
-		for _, h := range r.Headers {
-			size += len(h.Key) + len(h.Value)
-		}
+	for n < part.queue.len() && n < batchRecords && (part.limit == 0 || n < part.limit) {
+		q := part.queue.peek(n)
+		size := q.block.bytesOf(q.record())
 		if n > 0 && bytes+size > batchBytes {
 			break
 		}
 		bytes += size
 		n++
 	}
-	now := time.Now()
-	batch := &sarama.RecordBatch{
-		Version: 2, Codec: p.codec, CompressionLevel: sarama.CompressionLevelDefault,
-		FirstTimestamp: now, MaxTimestamp: now,
-		ProducerID: p.producerID, ProducerEpoch: p.producerEpoch, FirstSequence: part.sequence,
-		LastOffsetDelta: int32(n - 1),
-		Records:         make([]*sarama.Record, n),
-	}
-	part.batched = part.batched[:0]
-	for i := range n {
-		q := part.queue.peek(i)
-		r := q.record()
-		r.OffsetDelta = int64(i)
-		batch.Records[i] = r
-		part.batched = append(part.batched, q)
-	}
+	part.batched = append(part.batched[:0], part.queue.front(n)...)
 	part.queue.pop(n)
-	part.batch = batch
+	part.batch = p.space()
+	part.batch.fill(part.batched)
+	b := &part.batch.batch
+	b.Codec, b.ProducerID, b.ProducerEpoch, b.FirstSequence = p.codec, p.producerID, p.producerEpoch, part.sequence
 	return bytes
+}
+
+// space returns the memory for a batch.
+func (p *Publisher) space() *batchSpace {
+	if n := len(p.spaces); n > 0 {
+		s := p.spaces[n-1]
+		p.spaces = p.spaces[:n-1]
+		return s
+	}
+	return new(batchSpace)
+}
+
+// settled takes the memory of part's batch back.
+func (p *Publisher) settled(part *partition) {
+	part.batch.clear()
+	if len(p.spaces) < spareSpaces {
+		p.spaces = append(p.spaces, part.batch)
+	}
+	part.batch = nil
 }

@@ -260,7 +260,7 @@ func (r *repair) publishMissing(ctx context.Context, conn *pgx.Conn, kept *surve
 		reason = repairRequested
 	}
 	p.encoder.repair = &repairing{
-		header: recordHeader{Key: []byte(headerRepair), Value: []byte(reason)},
+		reason: reason,
 		skip:   kept.passesOver,
 	}
 	finished, done := make(chan error, 1), make(chan struct{})
