@@ -120,6 +120,8 @@ func (p *Publisher) appended(part *partition) {
 		if r.dead != "" {
 			dead++
 			p.metrics.deadLetter(r.dead)
+		}
+		if p.owed.any() {
 			p.owed.settle(q.block.at(r.id))
 		}
 		q.block.unacked--

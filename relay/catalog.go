@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	hintRepair          = "postrider repair compares the kept rows with Kafka and publishes what is missing"
+	hintRepair          = "postrider repair -c FILE compares the kept rows with Kafka and publishes what is missing"
 	hintPublicationLost = "rows may have passed the slot unseen: " + hintRepair
 	hintSlotMissing     = "set postgres.create_slot: true, or make it: SELECT pg_create_logical_replication_slot('<slot>', 'pgoutput')"
 	hintSlotLost        = "the server removed WAL that the slot needed (max_slot_wal_keep_size): " + hintRepair

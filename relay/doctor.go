@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -60,9 +59,13 @@ func Diagnose(ctx context.Context, cfg Config, registry Registry) (Diagnosis, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, diagnosisTimeout)
 	defer cancel()
-	d := &doctor{cfg: &cfg, topics: make(map[string]struct{}), subjects: make(map[string]bool)}
+	d := &doctor{cfg: &cfg, topics: make(map[string]struct{}), subjects: make(map[string]*subjectUse)}
+	if d.kafka, d.kafkaErr = openCluster(cfg.Kafka, nil, slog.New(slog.DiscardHandler)); d.kafkaErr == nil {
+		defer d.kafka.close()
+		defer context.AfterFunc(ctx, d.kafka.cut)()
+	}
 	d.checkPostgres(ctx)
-	d.checkKafka()
+	d.checkKafka(ctx)
 	d.checkRegistry(ctx, registry)
 	return d.diagnosis, nil
 }
@@ -73,9 +76,29 @@ type doctor struct {
 	diagnosis Diagnosis
 	area      string
 
+	kafka    *cluster
+	kafkaErr error // of connecting to it
+	halted   bool  // the relay would stand in a named halt at its start
+
 	// What the rows in the table ask for.
 	topics   map[string]struct{}
-	subjects map[string]bool // and whether its events are JSON, which needs a schema in the registry
+	subjects map[string]*subjectUse
+}
+
+// subjectUse is what rows in the table ask of a subject.
+type subjectUse struct {
+	json    bool     // some are JSON, which needs a schema in the registry
+	types   []string // of its events
+	pending bool     // the slot may not have passed some
+}
+
+// recall asks Kafka what the relay remembers. Facts to compare with it are read before, for
+// a relay that runs writes there first.
+func (d *doctor) recall() (*memory, error) {
+	if d.kafkaErr != nil {
+		return nil, d.kafkaErr
+	}
+	return d.kafka.recall()
 }
 
 func (d *doctor) add(name string, result CheckResult, hint, format string, args ...any) {
@@ -133,18 +156,37 @@ func (d *doctor) checkRegistry(ctx context.Context, registry Registry) {
 	}
 	for _, subject := range slices.Sorted(maps.Keys(d.subjects)) {
 		schema, err := s.fetchLatest(ctx, subject, nil)
-		var h *HaltError
+		use, h := d.subjects[subject], asHalt(err)
 		switch {
 		case err == nil:
 			d.ok("subject", "%q, version %d, schema id %d", subject, schema.version, schema.id)
-		case errors.As(err, &h) && schemaregistry.IsNotFound(h.Err) && !d.subjects[subject]:
+		case h != nil && schemaregistry.IsNotFound(h.Err) && !use.json:
 			d.ok("subject", "%q is registered with its first event", subject)
+		case h != nil && h.onEvent():
+			d.poisoned(use, h)
 		default:
 			d.failed("subject", hint, err)
 		}
 	}
 	if len(d.subjects) == 0 {
 		d.ok("subject", "no events in the table name one")
+	}
+}
+
+// poisoned writes down a subject whose events cannot be encoded. Those in the table may be
+// dead letters, or parked, behind which the relay streams.
+func (d *doctor) poisoned(use *subjectUse, h *HaltError) {
+	slices.Sort(use.types)
+	types := list(use.types)
+	switch {
+	case d.cfg.OnPoison == onPoisonDeadLetter:
+		d.warn("subject", h.Hint, "%s: %v: events %s become dead letters", h.Code, h.Err, types)
+	case d.cfg.OnPoison == onPoisonHaltKey:
+		d.warn("subject", h.Hint, "%s: %v: events %s park their keys", h.Code, h.Err, types)
+	case use.pending:
+		d.fail("subject", h.Hint, "%s: %v: the relay halts at events %s, some of which the slot has not passed", h.Code, h.Err, types)
+	default:
+		d.warn("subject", h.Hint, "%s: %v: the next of the events %s would halt the relay; it has passed those in the table", h.Code, h.Err, types)
 	}
 }
 

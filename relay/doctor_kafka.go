@@ -1,13 +1,14 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -15,36 +16,62 @@ import (
 // rightsUnknown is what brokers send that were not asked for rights, or do not know them.
 const rightsUnknown = -1 << 31
 
-func (d *doctor) checkKafka() {
+// doctorPatience is how long a broker that has just started may take to be ready.
+const doctorPatience = 10 * time.Second
+
+func (d *doctor) checkKafka(ctx context.Context) {
 	d.area = "kafka"
 	const hint = "is it running, and are kafka.brokers right?"
-	c, err := openCluster(d.cfg.Kafka, nil, slog.New(slog.DiscardHandler))
-	if err != nil {
-		d.failed("reachable", hint, err)
+	if d.kafkaErr != nil {
+		d.failed("reachable", hint, d.kafkaErr)
 		return
 	}
-	defer c.close()
+	c := d.kafka
 	if err := c.client.RefreshMetadata(d.cfg.Kafka.DeadLetterTopic); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
 		d.failed("reachable", hint, kafkaError(err))
 		return
 	}
 	d.checkBrokers(c)
-	if _, _, err := c.producer(); err != nil {
+	err := patiently(ctx, func() error {
+		_, _, err := c.producer()
+		return err
+	})
+	if err != nil {
 		d.failed("producer", hint, err)
 	} else {
 		d.ok("producer", "the relay's user gets a producer id")
 	}
-	if _, err := c.recall(); err != nil {
+	if _, err := d.recall(); err != nil {
 		d.failed("group", hint, err)
 	} else {
 		d.ok("group", "%q, which holds the relay's place, can be read", d.cfg.Kafka.GroupID)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.topics)) {
 		if name != d.cfg.Kafka.DeadLetterTopic {
-			d.checkTopic(c, "topic", name)
+			d.checkTopic(ctx, c, "topic", name)
 		}
 	}
-	d.checkTopic(c, "dead-letter topic", d.cfg.Kafka.DeadLetterTopic)
+	d.checkTopic(ctx, c, "dead-letter topic", d.cfg.Kafka.DeadLetterTopic)
+}
+
+// patiently calls ask until it succeeds, fails with what does not pass by itself, or
+// doctorPatience is over.
+func patiently(ctx context.Context, ask func() error) error {
+	deadline := time.Now().Add(doctorPatience)
+	for n := 0; ; n++ {
+		err := ask()
+		if err == nil || !startsUp(err) || time.Now().After(deadline) {
+			return err
+		}
+		if sleep(ctx, backoff(n, retryFirst, time.Second)) != nil {
+			return err
+		}
+	}
+}
+
+// startsUp reports whether the error is one of a broker that has just started.
+func startsUp(err error) bool {
+	return coordinatorMoves(err) || moves(err) || errors.Is(err, sarama.ErrControllerNotAvailable) || errors.Is(err, sarama.ErrNotController)
 }
 
 // checkBrokers connects to each broker under the name that the brokers themselves give: that
@@ -66,10 +93,14 @@ func (d *doctor) checkBrokers(c *cluster) {
 	d.ok("brokers", "%s", list(names))
 }
 
-func (d *doctor) checkTopic(c *cluster, kind, name string) {
+func (d *doctor) checkTopic(ctx context.Context, c *cluster, kind, name string) {
 	label := fmt.Sprintf("%s %s", kind, name)
 	needed := kind == "topic" || d.cfg.OnPoison != onPoisonHalt
-	metadata, err := describeTopic(c, name)
+	var metadata *sarama.TopicMetadata
+	err := patiently(ctx, func() (err error) {
+		metadata, err = describeTopic(c, name)
+		return err
+	})
 	switch {
 	case errors.Is(err, sarama.ErrUnknownTopicOrPartition):
 		const hint = "create it, or let the relay do so: kafka.create_topics: {partitions: 8}"

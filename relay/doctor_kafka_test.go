@@ -1,11 +1,38 @@
 package relay
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/IBM/sarama"
 	"github.com/google/go-cmp/cmp"
 )
+
+func TestDoctor_WaitsForWhatPassesByItselfAndForNothingElse(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		answers []error
+		want    error
+	}{
+		{[]error{fmt.Errorf("init producer id: %w", sarama.ErrOffsetsLoadInProgress), sarama.ErrConsumerCoordinatorNotAvailable, nil}, nil},
+		{[]error{sarama.ErrLeaderNotAvailable, sarama.ErrTopicAuthorizationFailed}, sarama.ErrTopicAuthorizationFailed},
+		{[]error{sarama.ErrUnknownTopicOrPartition}, sarama.ErrUnknownTopicOrPartition},
+	} {
+		asked := 0
+		err := patiently(t.Context(), func() error { asked++; return tc.answers[asked-1] })
+		if !errors.Is(err, tc.want) || asked != len(tc.answers) {
+			t.Errorf("asked %d times of %d, %v", asked, len(tc.answers), err)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := patiently(ended, func() error { return sarama.ErrOffsetsLoadInProgress }); !errors.Is(err, sarama.ErrOffsetsLoadInProgress) {
+		t.Errorf("cut short: %v", err)
+	}
+}
 
 func TestDoctor_JudgesReplicas(t *testing.T) {
 	t.Parallel()

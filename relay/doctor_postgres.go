@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 const (
 	oldestVersion = 150000
-	// sampleRows is how many rows are read for the topics and subjects they name.
-	sampleRows = 10000
 	// longTransaction is from when on a transaction is said to be in the way.
 	longTransaction = 10 * time.Minute
 )
@@ -59,16 +59,55 @@ func (d *doctor) checkPostgres(ctx context.Context) {
 }
 
 // checkFacts is what the relay itself does at its start.
-func (d *doctor) checkFacts(_ context.Context, conn *pgx.Conn, facts *catalog) error {
+func (d *doctor) checkFacts(ctx context.Context, conn *pgx.Conn, facts *catalog) error {
 	if facts.InRecovery {
 		d.fail("state", "give the primary in postgres.url, or add target_session_attrs=primary", "the server is a standby")
 		return nil
 	}
-	if err := facts.check(d.cfg, conn.Config().Database); err != nil {
-		return err
+	compared, err := d.compare(ctx, conn, facts)
+	if asHalt(err) != nil { // a relay may have begun while we looked
+		if *facts, err = readCatalog(ctx, conn, d.cfg); err != nil {
+			return err
+		}
+		compared, err = d.compare(ctx, conn, facts)
 	}
-	d.ok("state", "wal_level logical; table, publication and slot are there as they should be, or may be made")
+	switch {
+	case asHalt(err) != nil:
+		d.halted = true
+		return err
+	case err != nil:
+		d.warn("state", "mend that, and ask again", "it could not be compared with what the relay read last: %v", err)
+	case compared:
+		d.ok("state", "wal_level logical; server, table, publication and slot are those that the relay read last")
+	default:
+		d.ok("state", "wal_level logical; table, publication and slot are there as they should be, or may be made")
+	}
 	return nil
+}
+
+// compare judges the facts as the relay does, also by what it remembers, and reports
+// whether it remembers anything.
+func (d *doctor) compare(ctx context.Context, conn *pgx.Conn, facts *catalog) (compared bool, err error) {
+	if err := facts.check(d.cfg, conn.Config().Database); err != nil {
+		return false, err
+	}
+	before, err := d.recall()
+	if before == nil {
+		if asHalt(err) != nil {
+			return false, errors.New("the group in Kafka cannot be read, as is said below")
+		}
+		return false, err
+	}
+	source, err := openSource(ctx, d.cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return false, err
+	}
+	defer source.close()
+	system, err := pglogrepl.IdentifySystem(ctx, source.conn)
+	if err != nil {
+		return false, fmt.Errorf("identify system: %w", err)
+	}
+	return true, before.check(ctx, source.conn, system, facts, d.cfg)
 }
 
 func (d *doctor) checkCapacity(ctx context.Context, conn *pgx.Conn, facts *catalog) error {
@@ -140,86 +179,6 @@ func (d *doctor) checkRole(ctx context.Context, conn *pgx.Conn, facts *catalog) 
 	return nil
 }
 
-// checkTable looks at the columns, and at some rows for the topics and subjects they name.
-func (d *doctor) checkTable(ctx context.Context, conn *pgx.Conn, facts *catalog) error {
-	if facts.TableOID == 0 {
-		return nil
-	}
-	query := "SELECT * FROM " + quoteTable(d.cfg.Outbox.Table)
-	if c := d.cfg.Outbox.Columns.CreatedAt; c != "-" {
-		query += " WHERE " + pgx.Identifier{c}.Sanitize() + " > now() - interval '1 day'"
-	}
-	result := conn.PgConn().ExecParams(ctx, fmt.Sprintf("%s LIMIT %d", query, sampleRows), nil, nil, nil, nil)
-	schema, table := splitTable(d.cfg.Outbox.Table)
-	relation := &Relation{OID: facts.TableOID, Namespace: schema, Name: table}
-	for _, f := range result.FieldDescriptions() {
-		relation.Columns = append(relation.Columns, Column{Name: f.Name, TypeOID: f.DataTypeOID})
-	}
-	router := NewRouter(d.cfg, func(*Relation, ChangeKind) {})
-	related := router.Relate(relation)
-	rows, poisoned := 0, 0
-	change := Change{Kind: ChangeInsert, Relation: relation, New: make([]Value, len(relation.Columns))}
-	for result.NextRow() && related == nil {
-		for i, v := range result.Values() {
-			change.New[i] = Value{Kind: ValueText, Data: v}
-			if v == nil {
-				change.New[i] = Value{Kind: ValueNull}
-			}
-		}
-		rows++
-		if !d.sample(router, &change) {
-			poisoned++
-		}
-	}
-	if _, err := result.Close(); err != nil {
-		return postgresError(err)
-	}
-	if related != nil && len(relation.Columns) > 0 {
-		return related
-	}
-	if poisoned > 0 {
-		d.warn("table", "see what the relay says of them, and on_poison", "%d of %d recent rows name no valid topic or subject", poisoned, rows)
-		return nil
-	}
-	d.ok("table", "%s has the columns; %d recent rows name %d topics and %d subjects", d.cfg.Outbox.Table, rows, len(d.topics), len(d.subjects))
-	return nil
-}
-
-// sample notes the topic and the subject of a row, and reports whether it has both.
-func (d *doctor) sample(router *Router, change *Change) bool {
-	var e Event
-	if _, err := router.Route(change, &e); err != nil {
-		return false
-	}
-	topics, err := parseTemplate(d.cfg.Outbox.Topic)
-	if err != nil {
-		return false
-	}
-	subjects, err := parseTemplate(d.cfg.Outbox.Subject)
-	if err != nil {
-		return false
-	}
-	topic := e.Topic
-	if len(topic) == 0 {
-		if topic, err = topics.appendTo(nil, &e); err != nil {
-			return false
-		}
-	}
-	if !validTopic(topic) {
-		return false
-	}
-	d.topics[string(topic)] = struct{}{}
-	if e.Payload == nil && e.PayloadAvro == nil {
-		return true // a tombstone needs no schema
-	}
-	subject, err := subjects.appendTo(nil, &e)
-	if err != nil {
-		return false
-	}
-	d.subjects[string(subject)] = d.subjects[string(subject)] || e.Payload != nil
-	return true
-}
-
 func (d *doctor) checkSlot(ctx context.Context, conn *pgx.Conn, facts *catalog) error {
 	var limit string
 	if err := conn.QueryRow(ctx, `SHOW max_slot_wal_keep_size`).Scan(&limit); err != nil {
@@ -232,12 +191,12 @@ func (d *doctor) checkSlot(ctx context.Context, conn *pgx.Conn, facts *catalog) 
 	}
 	name := d.cfg.Postgres.Slot
 	if !facts.Slot.Exists {
-		if *d.cfg.Postgres.CreateSlot {
+		if *d.cfg.Postgres.CreateSlot && !d.halted {
 			d.ok("slot", "%q is made at the relay's start (snapshot: %s)", name, d.cfg.Postgres.Snapshot)
 		}
 		return nil
 	}
-	lag, err := readLag(ctx, conn, name, new(walRate))
+	lag, _, err := readLag(ctx, conn, name, new(walRate))
 	if err != nil {
 		return err
 	}
@@ -273,7 +232,7 @@ func (d *doctor) checkPartitions(ctx context.Context, conn *pgx.Conn, facts *cat
 			fmt.Sprintf("SELECT * FROM %s(7); rows of such a day go to the default partition", t.function("_create_partitions"))})
 	}
 	if t.defaultBytes > 0 {
-		findings = append(findings, finding{fmt.Sprintf("the default partition has %d bytes", t.defaultBytes),
+		findings = append(findings, finding{fmt.Sprintf("the default partition has rows, in %d bytes", t.defaultBytes),
 			"its rows are deleted in batches past their retention; see which days have no partition of their own"})
 	}
 	for function, state := range map[string]functionState{"_create_partitions": t.mayCreate, "_drop_partitions": t.mayDrop, "_trim_default": t.mayTrim} {

@@ -99,7 +99,7 @@ func TestDoctor_SaysWhatIsWrong(t *testing.T) {
 		"partitions": {func(f *fixture, _ *relay.Config) {
 			f.exec(`DO $$ BEGIN EXECUTE format('DROP TABLE outbox_p%s', to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')); END $$`)
 			f.emit("a", 1, 1)
-		}, []string{"warn postgres partitions: today or tomorrow has no partition", "warn postgres partitions: the default partition has 8192 bytes"}},
+		}, []string{"warn postgres partitions: today or tomorrow has no partition", "warn postgres partitions: the default partition has rows, in 8192 bytes"}},
 		"topic": {func(_ *fixture, c *relay.Config) { c.Outbox.Topic = "nobody-made-this" },
 			[]string{"FAIL kafka topic nobody-made-this: TOPIC_MISSING"}},
 		"poisoned rows": {func(_ *fixture, c *relay.Config) { c.Outbox.Topic = "{header:none}" },
@@ -122,6 +122,95 @@ func TestDoctor_SaysWhatIsWrong(t *testing.T) {
 			wantLines(t, text, tc.want...)
 		})
 	}
+}
+
+// What the relay halts for only because of what it remembers, the doctor says too: before
+// the relay comes back, and while it stands there.
+func TestDoctor_FailsWithTheHaltThatTheRelayStandsIn(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		code   relay.HaltCode
+		change func(f *fixture)
+	}{
+		"slot dropped": {relay.SlotMissing, func(f *fixture) { f.exec(`SELECT pg_drop_replication_slot($1)`, f.slot()) }},
+		"slot advanced": {relay.SlotAhead, func(f *fixture) {
+			f.emit("a", 2, 1)
+			f.exec(`SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())`, f.slot())
+		}},
+		"publication altered and altered back": {relay.PublicationDrift, func(f *fixture) {
+			f.exec(`ALTER PUBLICATION ` + f.slot() + ` SET (publish = 'update')`)
+			f.exec(`ALTER PUBLICATION ` + f.slot() + ` SET (publish = 'insert')`)
+		}},
+		"another server": {relay.SystemChanged, func(f *fixture) {
+			f.cfg.Postgres.URL = newFixtureOn(f.t, testserver.NewPostgresCluster(f.t).URL()).cfg.Postgres.URL
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			r := f.start()
+			r.untilStreaming()
+			f.emit("a", 1, 1)
+			f.consume(f.topic, 1)
+			r.halt()
+			_, text := f.diagnose()
+			wantLines(t, text, "ok postgres state: wal_level logical; server, table, publication and slot are those that the relay read last")
+			tc.change(f)
+			_, before := f.diagnose()
+			r = f.start()
+			trouble := r.untilHalted(tc.code).Troubles[0]
+			d, text := f.diagnose()
+			if !d.Failed || d.Unreachable {
+				t.Errorf("failed %v, unreachable %v", d.Failed, d.Unreachable)
+			}
+			for _, text := range []string{before, text} {
+				wantLines(t, text, fmt.Sprintf("FAIL postgres state: %s: %s → %s\n", tc.code, trouble.Message, trouble.Hint))
+				if strings.Contains(text, "is made at the relay's start") {
+					t.Errorf("it promises a slot:\n%s", text)
+				}
+			}
+		})
+	}
+}
+
+func TestDoctor_OnlyWarnsOfDeadLettersOfTheTable(t *testing.T) {
+	t.Parallel()
+	for onPoison, want := range map[string]string{"dead-letter": "become dead letters", "halt-key": "park their keys"} {
+		t.Run(onPoison, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.cfg.OnPoison, f.cfg.Kafka.DeadLetterTopic = onPoison, testserver.Topic(t, 1)
+			r := f.start()
+			r.untilStreaming()
+			f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload) VALUES ('order', 'a', 'order.lost', '{}')`)
+			f.consume(f.cfg.Kafka.DeadLetterTopic, 1)
+			d, text := f.diagnose()
+			if d.Failed {
+				t.Error("failed")
+			}
+			wantLines(t, text, "warn registry subject: SCHEMA_MISSING: ", "events order.lost "+want)
+		})
+	}
+}
+
+func TestDoctor_FailsForAMissingSchemaOnlyWhileTheSlotHasNotPassedItsEvents(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.start()
+	r.untilStreaming()
+	f.emit("a", 1, 1)
+	f.consume(f.topic, 1)
+	f.eventually("the slot knows that the row is published", func() bool {
+		f.exec(`CHECKPOINT`)
+		return ask[bool](f, `SELECT age(xmin) > (SELECT age(catalog_xmin) FROM pg_replication_slots WHERE slot_name = $1) FROM outbox`, f.slot())
+	})
+	without := func(c *relay.Config) { c.Outbox.Subject = "unknown" }
+	_, text := f.diagnose(without)
+	wantLines(t, text, "warn registry subject: SCHEMA_MISSING: ", "the next of the events order.created would halt the relay")
+	r.halt()
+	f.emit("a", 2, 1)
+	_, text = f.diagnose(without)
+	wantLines(t, text, "FAIL registry subject: SCHEMA_MISSING: ", "the relay halts at events order.created, some of which the slot has not passed")
 }
 
 func TestDoctor_TellsUnreachableFromRefused(t *testing.T) {

@@ -311,7 +311,14 @@ func (e *Encoder) stand(ctx, stop context.Context, position Position, err error)
 		at += " waits for " + c.component
 	}
 	e.standing = true
-	e.status.trouble(componentEvent, fmt.Errorf("%s: %w", at, err))
+	if h := asHalt(err); h != nil {
+		named := *h
+		named.Err = fmt.Errorf("%s: %w", at, h.Err)
+		err = &named
+	} else {
+		err = fmt.Errorf("%s: %w", at, err)
+	}
+	e.status.trouble(componentEvent, err)
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {

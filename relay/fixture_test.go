@@ -71,6 +71,16 @@ func newFixtureOn(t *testing.T, url string) *fixture {
 	return f
 }
 
+// reconnect connects to a database that was restarted.
+func (f *fixture) reconnect() {
+	f.t.Helper()
+	_ = f.db.Close(context.Background())
+	var err error
+	if f.db, err = pgx.Connect(context.Background(), f.url); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 func (f *fixture) exec(sql string, args ...any) {
 	f.t.Helper()
 	if _, err := f.db.Exec(context.Background(), sql, args...); err != nil {

@@ -40,15 +40,16 @@ type place struct {
 	topic   string
 	end     int64 // the offset that is committed: about the partition's end, so that no monitor sees a lag
 	asked   time.Time
-	unknown int // times in a row
+	unknown int  // times in a row
+	held    bool // the memory has stood here
 }
 
 // addPlace lets the memory be kept on a topic that exists.
-func (g *group) addPlace(topic string) {
+func (g *group) addPlace(topic string, held bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.places) < maxPlaces && !slices.ContainsFunc(g.places, func(p place) bool { return p.topic == topic }) {
-		g.places = append(g.places, place{topic: topic})
+	if (held || len(g.places) < maxPlaces) && !slices.ContainsFunc(g.places, func(p place) bool { return p.topic == topic }) {
+		g.places = append(g.places, place{topic: topic, held: held})
 	}
 }
 
@@ -107,14 +108,14 @@ func (c *cluster) recall() (*memory, error) {
 			if m == nil || block.Err != sarama.ErrNoError {
 				continue
 			}
-			c.group.addPlace(topic)
+			c.group.addPlace(topic, true)
 			if furthest == nil || m.after(furthest) {
 				furthest = m
 			}
 		}
 	}
 	if len(c.group.listPlaces()) == 0 && c.client.RefreshMetadata(c.cfg.DeadLetterTopic) == nil {
-		c.group.addPlace(c.cfg.DeadLetterTopic)
+		c.group.addPlace(c.cfg.DeadLetterTopic, false)
 	}
 	return furthest, nil
 }
@@ -154,11 +155,14 @@ func (c *cluster) keep(text string) error {
 		}
 		switch answer {
 		case sarama.ErrNoError:
-			p.unknown, kept = 0, true
+			p.unknown, p.held, kept = 0, true, true
 		case sarama.ErrUnknownTopicOrPartition:
 			p.unknown++
 			err = answer
 		case sarama.ErrTopicAuthorizationFailed:
+			if p.held { // what stands there would grow old, and mislead the next relay
+				return halt(AuthKafka, "grant the relay's user READ on it", "the relay keeps its place on topic %q: %w", p.topic, answer)
+			}
 			c.log.Warn("the relay may not READ the topic, so it cannot keep its place there; grant its user READ", "topic", p.topic)
 			p.unknown = unknownLimit
 			err = errNoPlace

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,6 +48,7 @@ type janitor struct {
 	keep func() (ids []string, known bool)
 
 	next time.Time         // of the next round
+	kept map[string]string // by partition past its retention, why the last round did not drop it
 	said map[string]string // by subject, what the log was told last
 }
 
@@ -73,7 +77,7 @@ func (j *janitor) run(stop context.Context, streaming func() bool) {
 
 // rest forgets what it knew: another relay looks after the partitions now.
 func (j *janitor) rest() {
-	j.next = time.Time{}
+	j.next, j.kept = time.Time{}, nil
 	j.metrics.setPartitions(partitions{})
 }
 
@@ -179,7 +183,7 @@ func (j *janitor) create(ctx context.Context, conn *pgx.Conn, t partitions) (bus
 func (j *janitor) sayWhatIsLeft(left map[string]string) {
 	var err error
 	if len(left) > 0 {
-		err = fmt.Errorf("%v", left)
+		err = errors.New(outcomes(left))
 	}
 	j.say("left", slog.LevelWarn, err, "days without a partition of their own: rows of theirs are in the default partition, "+
 		"or another table has the partition's name; such rows go on to the default partition")
@@ -244,17 +248,48 @@ func (j *janitor) drop(ctx context.Context, conn *pgx.Conn, t partitions) (busy 
 			return false, fmt.Errorf("drop partitions: %w", err)
 		}
 	}
-	j.sayWhatIsKept(kept)
+	if j.sayWhatIsKept(kept) {
+		busy = true
+	}
+	j.sayWhatIsForeign(t)
 	return busy, j.trim(ctx, conn, t, retention, keep, confirmed)
 }
 
-func (j *janitor) sayWhatIsKept(kept map[string]string) {
+// sayWhatIsKept says which partitions were kept for the second time for the same reason. A
+// slot learns only after a while that it has passed a row, so the first time is not worth
+// a word but another look soon, which it reports.
+func (j *janitor) sayWhatIsKept(kept map[string]string) (again bool) {
+	before := j.kept
+	j.kept = kept
+	lasting := maps.Clone(kept)
+	maps.DeleteFunc(lasting, func(name, outcome string) bool { return before[name] != outcome })
 	var err error
-	if len(kept) > 0 {
-		err = fmt.Errorf("%v", kept)
+	if len(lasting) > 0 {
+		err = errors.New(outcomes(lasting))
 	}
 	j.say("kept", slog.LevelWarn, err, "partitions past their retention are not dropped: some logical slot of the database has not confirmed "+
 		"their rows (pg_replication_slots), or they hold parked events")
+	return len(lasting) < len(kept)
+}
+
+func (j *janitor) sayWhatIsForeign(t partitions) {
+	var err error
+	if len(t.foreign) > 0 {
+		err = errors.New("they are not one day each, or not named as the relay names them")
+	}
+	j.say("foreign", slog.LevelInfo, err, "partitions that the relay leaves alone: drop them by other means", "partitions", list(t.foreign))
+}
+
+// outcomes prints what became of partitions, by their names.
+func outcomes(of map[string]string) string {
+	var b strings.Builder
+	for i, name := range slices.Sorted(maps.Keys(of)) {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(name + ": " + of[name])
+	}
+	return b.String()
 }
 
 // trim deletes what is past its retention from the default partition.
@@ -310,79 +345,4 @@ func (j *janitor) sayWhatIsMissing(t partitions) {
 func limitStatements(ctx context.Context, conn *pgx.Conn, limit time.Duration) error {
 	_, err := conn.Exec(ctx, "SELECT set_config('statement_timeout', $1, false)", fmt.Sprint(limit.Milliseconds()))
 	return err
-}
-
-// functionState says whether a function can be called.
-type functionState int
-
-const (
-	functionMissing functionState = iota
-	functionForbidden
-	functionThere
-)
-
-// partitions is what the database says about the outbox's partitions.
-type partitions struct {
-	table        string // schema.table
-	partitioned  bool
-	missing      int   // how many of today and tomorrow (UTC) have no partition of their own
-	defaultBytes int64 // the size of the default partition
-
-	mayCreate, mayDrop, mayTrim functionState
-}
-
-// function returns the quoted name of a function of the outbox.
-func (t partitions) function(suffix string) string { return quoteTable(t.table + suffix) }
-
-// readPartitions reads the facts. It changes nothing.
-func readPartitions(ctx context.Context, conn *pgx.Conn, cfg *Config) (partitions, error) {
-	t := partitions{table: cfg.Outbox.Table}
-	err := conn.QueryRow(ctx, `
-		WITH parent AS (
-		    SELECT c.oid, c.relkind = 'p' AS partitioned, coalesce(p.partdefid, 0) AS default_id
-		      FROM pg_class c LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid WHERE c.oid = to_regclass($1)
-		), days AS (
-		    SELECT (date_trunc('day', now() AT TIME ZONE 'UTC') + n * interval '1 day') AT TIME ZONE 'UTC' AS day FROM generate_series(0, 1) n
-		), bounds AS (
-		    SELECT bound[1] AS low, bound[2] AS high
-		      FROM parent JOIN pg_inherits i ON i.inhparent = parent.oid JOIN pg_class c ON c.oid = i.inhrelid
-		     CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \(''?([^'')]+)''?\) TO \(''?([^'')]+)''?\)') AS bound
-		)
-		SELECT coalesce((SELECT partitioned FROM parent), false),
-		       coalesce((SELECT pg_relation_size(default_id) FROM parent WHERE default_id <> 0), 0),
-		       (SELECT count(*) FROM days WHERE NOT EXISTS (
-		           SELECT FROM bounds
-		            WHERE CASE low WHEN 'MINVALUE' THEN '-infinity' ELSE low END::timestamptz <= day
-		              AND CASE high WHEN 'MAXVALUE' THEN 'infinity' ELSE high END::timestamptz >= day + interval '1 day'))`,
-		quoteTable(t.table)).Scan(&t.partitioned, &t.defaultBytes, &t.missing)
-	if err != nil {
-		return t, fmt.Errorf("read the outbox's partitions: %w", err)
-	}
-	for signature, state := range map[string]*functionState{
-		t.function("_create_partitions") + "(int, boolean)":              &t.mayCreate,
-		t.function("_drop_partitions") + "(interval, uuid[], xid8, int)": &t.mayDrop,
-		t.function("_trim_default") + "(interval, uuid[], xid8, int)":    &t.mayTrim,
-	} {
-		var there, may bool
-		err := conn.QueryRow(ctx, `SELECT f IS NOT NULL, coalesce(has_function_privilege(f, 'EXECUTE'), false) FROM to_regprocedure($1) f`, signature).
-			Scan(&there, &may)
-		switch {
-		case err != nil:
-			return t, fmt.Errorf("read the outbox's functions: %w", err)
-		case may:
-			*state = functionThere
-		case there:
-			*state = functionForbidden
-		}
-	}
-	return t, nil
-}
-
-func (m *metrics) setPartitions(t partitions) {
-	m.partitionsMissing.Set(-1)
-	m.defaultBytes.Set(-1)
-	if t.partitioned {
-		m.partitionsMissing.Set(float64(t.missing))
-		m.defaultBytes.Set(float64(t.defaultBytes))
-	}
 }

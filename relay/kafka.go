@@ -103,6 +103,9 @@ type cluster struct {
 	// confirmed is where the slot stood when the session began.
 	confirmed LSN
 	lasting   string // a topic whose records are kept for ever, if it is made
+	// since is when the last repair began: what stands in the topics from before has positions of
+	// another slot, perhaps of another server.
+	since time.Time
 	// compared says that what is published was compared with the topics already.
 	compared bool
 	// settled says that the relay before stopped with nothing on the wire.
@@ -219,7 +222,7 @@ func (c *cluster) lookUpTopic(name string) (*topic, error) {
 		t.partitions = append(t.partitions, p)
 	}
 	c.topics[name] = t
-	c.group.addPlace(name)
+	c.group.addPlace(name, false)
 	return t, nil
 }
 

@@ -14,6 +14,8 @@ const (
 	// keepAgain is how often it is written without progress: a relay that lost the slot may have
 	// written after us, and brokers forget a group that is silent for days.
 	keepAgain = 10 * time.Second
+	// keepPause is how late a turn may come before the process counts as having stood still.
+	keepPause = 2 * time.Second
 	// keepTimeout bounds the last time, at a stop.
 	keepTimeout = 2 * time.Second
 )
@@ -54,6 +56,7 @@ func (k *keeper) toInspect() bool { return k.flushed.Load() > k.inspected.Load()
 func (k *keeper) run(ctx context.Context, done <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	due := time.Now()
 	for {
 		select {
 		case <-timer.C:
@@ -62,13 +65,21 @@ func (k *keeper) run(ctx context.Context, done <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
+		paused := time.Since(due) > keepPause
 		timer.Reset(keepEvery)
+		due = time.Now().Add(keepEvery)
+		if paused {
+			// The process stood still; another relay may have the slot, and a memory that is newer. If
+			// so, this session ends now.
+			continue
+		}
 		if err := k.keep(); err != nil && ctx.Err() == nil {
 			wait := backoff(k.failures, keepEvery, retryLimit)
 			if asHalt(err) != nil {
 				wait = refusedRetry
 			}
 			timer.Reset(wait)
+			due = time.Now().Add(wait)
 			k.failures++
 			k.well = false
 			k.metrics.failed(componentMemory)

@@ -20,7 +20,7 @@ import (
 // on was moved by somebody else, and what is below the LSN is in Kafka even where the slot
 // has not heard of it.
 type memory struct {
-	Repair      int // how many repairs there have been: each begins with another slot, perhaps elsewhere
+	Repair      int64 // when the last repair began, in Unix seconds: with another slot, perhaps elsewhere
 	Flushed     LSN
 	Clean       bool   // the relay has stopped, and everything it sent was acknowledged
 	System      string // identifier of the Postgres cluster
@@ -36,7 +36,7 @@ type memory struct {
 // writtenMemory is a memory as text. Brokers keep up to 4096 bytes by default.
 type writtenMemory struct {
 	Format      int    `json:"v"`
-	Repair      int    `json:"repair"`
+	Repair      int64  `json:"repair"`
 	Flushed     string `json:"lsn"`
 	Clean       bool   `json:"clean,omitempty"`
 	System      string `json:"system"`
@@ -100,6 +100,14 @@ func (m *memory) check(ctx context.Context, conn *pgconn.PgConn, system pglogrep
 	if m.System != system.SystemID {
 		return halt(SystemChanged, "check postgres.url; if this server is the right one: "+hintRepair,
 			"the server is system %s, but the relay has read from %s", system.SystemID, m.System)
+	}
+	if m.Timeline == system.Timeline && m.Flushed > system.XLogPos {
+		return halt(SystemChanged, "it was restored to an earlier point; if that is meant: "+hintRepair,
+			"the server's WAL ends at %s, but what was published reaches to %s", system.XLogPos, m.Flushed)
+	}
+	if m.Slot != cfg.Postgres.Slot {
+		return halt(SlotMissing, fmt.Sprintf("set postgres.slot to %q again, or: %s", m.Slot, hintRepair),
+			"the relay has read from slot %q, but postgres.slot is %q", m.Slot, cfg.Postgres.Slot)
 	}
 	if m.Timeline != system.Timeline {
 		if err := m.checkTimeline(ctx, conn, system); err != nil {

@@ -92,8 +92,8 @@ func TestGroup_KeepsItsPlaceOnSeveralTopicsAndOutlivesOne(t *testing.T) {
 	if err := c.keep("nothing"); !errors.Is(err, errNoPlace) {
 		t.Errorf("kept without a topic: %v", err)
 	}
-	c.group.addPlace("a")
-	c.group.addPlace("b")
+	c.group.addPlace("a", false)
+	c.group.addPlace("b", false)
 	want := &memory{Flushed: 7, System: "1"}
 	if err := c.keep(want.String()); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ const (
 	monitorInterval = 5 * time.Second
 	// inspectInterval is how soon what was published is inspected, and with that confirmed.
 	inspectInterval = time.Second
+	// inspectPatience is how long something may wait for its inspection before that is told.
+	inspectPatience = 10 * time.Second
 	// lossWindow is over how long the rate of WAL is measured that predicts the slot's loss.
 	lossWindow = 5 * time.Minute
 )
@@ -29,67 +31,106 @@ func (p *pipeline) monitor(stop context.Context) error {
 			closeConn(conn)
 		}
 	}()
-	var rate walRate
 	var looked time.Time
+	inspected := time.Now() // or nothing was to inspect
 	for sleep(stop, inspectInterval) == nil {
 		look := time.Since(looked) >= monitorInterval
-		if !look && !p.keeper.toInspect() {
-			continue
-		}
-		if conn == nil || conn.IsClosed() {
-			var err error
-			if conn, err = p.relay.cfg.Postgres.connect(stop); err != nil {
-				conn = nil
-				p.relay.unknownLag()
-				if shuttingDown(err) {
-					// The server waits until everything is confirmed, and we may stand in a halt.
-					return err
-				}
+		if !p.keeper.toInspect() {
+			inspected = time.Now()
+			if !look {
 				continue
 			}
 		}
-		if err := p.inspect(stop, conn); err != nil {
+		err := p.round(stop, &conn, look)
+		switch {
+		case err == nil:
+			inspected = time.Now()
+			p.relay.status.clear(componentCatalog)
+			if look {
+				looked = time.Now()
+			}
+		case asHalt(err) != nil, shuttingDown(err):
+			// A server that shuts down waits until everything is confirmed, and we may stand in a halt.
+			return err
+		case stop.Err() == nil:
+			p.relay.unknownLag()
+			if conn != nil {
+				closeConn(conn)
+				conn = nil
+			}
+			if time.Since(inspected) > inspectPatience {
+				p.relay.status.trouble(componentCatalog, fmt.Errorf("what is published cannot be confirmed until the catalog was looked at: %w", err))
+			}
+		}
+	}
+	return nil
+}
+
+// round inspects, and looks at the lag where it is asked to, on a connection that it keeps
+// in conn.
+func (p *pipeline) round(stop context.Context, conn **pgx.Conn, look bool) error {
+	ctx, cancel := context.WithTimeout(stop, monitorInterval)
+	defer cancel()
+	if *conn == nil || (*conn).IsClosed() {
+		*conn = nil
+		c, err := p.relay.cfg.Postgres.connect(ctx)
+		if err != nil {
 			return err
 		}
-		if !look {
-			continue
-		}
-		looked = time.Now()
-		lag, err := readLag(stop, conn, p.relay.cfg.Postgres.Slot, &rate)
-		if err != nil {
-			p.relay.unknownLag()
-			continue
-		}
-		if oldest, ok := p.checkpoint.Oldest(); ok {
-			lag.Seconds = max(0, time.Since(oldest).Seconds())
-		}
-		p.relay.status.setLag(&lag)
-		p.relay.metrics.setLag(lag)
+		*conn = c
 	}
+	if err := p.inspect(ctx, *conn); err != nil || !look {
+		return err
+	}
+	lag, found, err := readLag(ctx, *conn, p.relay.cfg.Postgres.Slot, &p.relay.rate)
+	if err != nil || !found {
+		p.relay.unknownLag()
+		return err
+	}
+	if oldest, ok := p.checkpoint.Oldest(); ok {
+		lag.Seconds = max(0, time.Since(oldest).Seconds())
+	}
+	p.relay.showLag(lag)
 	return nil
 }
 
 // inspect returns a named halt if publication or table are not those that streaming began
 // with, for rows may pass the slot unseen then. Otherwise what was written before it looked
-// may be confirmed. A database that does not answer is no error.
+// may be confirmed.
 func (p *pipeline) inspect(ctx context.Context, conn *pgx.Conn) error {
+	var recovering bool
 	var text string
-	if err := conn.QueryRow(ctx, `SELECT `+walEnd+`::text`).Scan(&text); err != nil {
-		return nil //nolint:nilerr // as above
+	if err := conn.QueryRow(ctx, `SELECT pg_is_in_recovery(), `+walEnd+`::text`).Scan(&recovering, &text); err != nil {
+		return err
 	}
 	end, err := pglogrepl.ParseLSN(text)
 	if err != nil {
 		return err
 	}
 	now, err := readCatalog(ctx, conn, &p.relay.cfg)
-	if err != nil || !now.Slot.Exists {
-		return nil //nolint:nilerr // as above; and before the slot is made there is nothing to lose
+	switch {
+	case err != nil:
+		return err
+	case !p.slotReadyNow():
+		return nil // before the slot is made there is nothing to lose
+	case recovering != p.facts.InRecovery || !now.Slot.Exists:
+		return fmt.Errorf("%s has no slot %q: it is not the server that is streamed from", conn.Config().Host, p.relay.cfg.Postgres.Slot)
 	}
 	if err := p.facts.drift(&now, &p.relay.cfg); err != nil {
 		return err
 	}
 	p.keeper.inspected.Store(uint64(end))
 	return nil
+}
+
+// slotReadyNow reports whether the slot exists under its name.
+func (p *pipeline) slotReadyNow() bool {
+	select {
+	case <-p.slotReady:
+		return true
+	default:
+		return false
+	}
 }
 
 // inspectLast inspects at a stop, when the monitor has ended.
@@ -104,18 +145,21 @@ func (p *pipeline) inspectLast() error {
 		return nil // what is not confirmed is read again, and known to be in Kafka
 	}
 	defer closeConn(conn)
-	return p.inspect(ctx, conn)
+	if err := p.inspect(ctx, conn); asHalt(err) != nil {
+		return from(componentPostgres, err)
+	}
+	return nil
 }
 
 // walEnd is the end of the server's WAL.
 const walEnd = `CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END`
 
-// readLag asks the server where its WAL ends and what the slot holds back.
-func readLag(ctx context.Context, conn *pgx.Conn, slot string, rate *walRate) (Lag, error) {
-	var lag Lag
+// readLag asks the server where its WAL ends and what the slot holds back; found says that
+// there is such a slot.
+func readLag(ctx context.Context, conn *pgx.Conn, slot string, rate *walRate) (lag Lag, found bool, err error) {
 	var end string
 	var behind, retained, safe *int64
-	err := conn.QueryRow(ctx, `
+	err = conn.QueryRow(ctx, `
 		WITH wal AS (SELECT `+walEnd+` AS lsn)
 		SELECT wal.lsn::text, wal.lsn - s.confirmed_flush_lsn, wal.lsn - s.restart_lsn, s.safe_wal_size,
 		       coalesce((SELECT extract(epoch FROM now() - min(xact_start)) FROM pg_stat_activity
@@ -123,11 +167,11 @@ func readLag(ctx context.Context, conn *pgx.Conn, slot string, rate *walRate) (L
 		FROM wal LEFT JOIN pg_replication_slots s ON s.slot_name = $1`, slot).
 		Scan(&end, &behind, &retained, &safe, &lag.OldestXactSecs)
 	if err != nil {
-		return lag, fmt.Errorf("read lag: %w", err)
+		return lag, false, fmt.Errorf("read lag: %w", err)
 	}
 	lsn, err := pglogrepl.ParseLSN(end)
 	if err != nil {
-		return lag, err
+		return lag, false, err
 	}
 	if behind != nil {
 		lag.Bytes = *behind
@@ -142,7 +186,7 @@ func readLag(ctx context.Context, conn *pgx.Conn, slot string, rate *walRate) (L
 			lag.SecondsToLoss = &left
 		}
 	}
-	return lag, nil
+	return lag, behind != nil, nil
 }
 
 // walRate measures how fast the server writes WAL.
@@ -163,6 +207,23 @@ func (w *walRate) add(lsn LSN, now time.Time) float64 {
 		w.since, w.from = now.Add(-elapsed/2), lsn-(lsn-w.from)/2
 	}
 	return perSecond
+}
+
+// showLag shows the lag in status and metrics.
+func (r *Relay) showLag(lag Lag) {
+	r.status.setLag(&lag)
+	r.metrics.setLag(lag)
+}
+
+// measure shows the lag while nothing is streamed: in a halt the slot holds back WAL too.
+func (r *Relay) measure(ctx context.Context, conn *pgx.Conn) {
+	lag, found, err := readLag(ctx, conn, r.cfg.Postgres.Slot, &r.rate)
+	if err != nil || !found {
+		r.unknownLag()
+		return
+	}
+	lag.Seconds = -1 // what waits in the log is not known by its time
+	r.showLag(lag)
 }
 
 // unknownLag says that the lag cannot be read now: 0 would look healthy.

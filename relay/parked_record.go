@@ -159,7 +159,7 @@ func (e *Encoder) park(ev *Event, position Position, topic, code string, cause e
 			return nil
 		}
 	} else if e.parked.full() {
-		h := halt(PoisonEvent, "release keys: postrider replay --list", "no more than %d MiB of events can be parked: %w", MaxParkedBytes>>20, cause)
+		h := halt(PoisonEvent, "release keys: postrider replay -c FILE --list", "no more than %d MiB of events can be parked: %w", MaxParkedBytes>>20, cause)
 		h.final = true
 		return h
 	}

@@ -25,11 +25,12 @@ type pipeline struct {
 	checkpoint *Checkpoint
 	keeper     *keeper
 	chunks     *chunks
-	drained    chan struct{} // closed when the publisher has ended
-	kept       chan struct{} // closed when the keeper has, after it
-	slotReady  chan struct{} // closed when the slot exists, under its real name
-	slotMade   bool          // the same, for when the session has ended
-	once       bool          // end when the slot exists and its place is written down
+	drained    chan struct{}   // closed when the publisher has ended
+	kept       chan struct{}   // closed when the keeper has, after it
+	slotReady  chan struct{}   // closed when the slot exists, under its real name
+	told       context.Context //nolint:containedctx // done when the relay is told to stop
+	slotMade   bool            // the same, for when the session has ended
+	once       bool            // end when the slot exists and its place is written down
 }
 
 // close closes what was opened.
@@ -58,6 +59,7 @@ func (p *pipeline) close() {
 // A replication connection that breaks is another matter: another relay may have the slot
 // by now. Only what is on the wire is waited for.
 func (p *pipeline) run(ctx context.Context) error {
+	p.told = ctx
 	stop, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	hard, abort := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -161,13 +163,13 @@ func (p *pipeline) read(stop, finish context.Context) error {
 			return err
 		}
 	}
+	p.checkpoint.Progress(confirmed) // a slot that was made now has nothing below
 	p.slotMade = true
 	close(p.slotReady)
 	err := p.source.setFailover(stop, cfg, p.facts.Slot.Exists && p.facts.Slot.Failover)
 	if err == nil {
 		p.relay.adviseFailover(stop, p.conn)
 	}
-	closeConn(p.conn)
 	if slotActive(err) {
 		return errStandby
 	}
@@ -184,6 +186,17 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Only now can nobody else move the slot.
+	held, err := readSlot(stop, p.conn, cfg.Postgres.Slot)
+	closeConn(p.conn)
+	switch {
+	case stop.Err() != nil:
+		return nil
+	case err != nil:
+		return err
+	case held.Confirmed > confirmed:
+		return fmt.Errorf("slot %q moved from %s to %s while the relay connected", cfg.Postgres.Slot, confirmed, held.Confirmed)
+	}
 	p.kafka.held = time.Now()
 	status.setServer(p.facts.ServerVersion, 2*p.source.liveness)
 	status.alive(confirmed)
@@ -195,7 +208,7 @@ func (p *pipeline) read(stop, finish context.Context) error {
 // and what is acknowledged meanwhile is confirmed.
 func (p *pipeline) drain(ctx context.Context, alive bool, abort context.CancelCauseFunc) error {
 	defer func() { abort(context.Cause(ctx)) }()
-	if p.relay.status.streaming() {
+	if p.told.Err() != nil && p.relay.status.streaming() {
 		p.relay.status.setPhase(PhaseStopping)
 	}
 	if alive && p.source.flushed != nil {

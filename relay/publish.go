@@ -128,6 +128,9 @@ func (p *Publisher) Run(ctx, lost context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		if lost.Err() != nil {
+			continue
+		}
 		p.wake(time.Now())
 		if err := p.send(ctx); err != nil {
 			return p.giveUp(ctx, err)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -182,9 +183,13 @@ func (e *Encoder) intendedTopic(ev *Event) []byte {
 // deadLetters are the dead letters on their way, by event id, over all sessions: an event
 // whose dead letter was not acknowledged is in Kafka nowhere, though records behind it are.
 type deadLetters struct {
-	mu  sync.Mutex
-	ids map[string]struct{}
+	mu    sync.Mutex
+	ids   map[string]struct{}
+	count atomic.Int64 // of ids
 }
+
+// any reports whether there are any, at no cost.
+func (d *deadLetters) any() bool { return d.count.Load() > 0 }
 
 func (d *deadLetters) add(id []byte) {
 	d.mu.Lock()
@@ -193,12 +198,14 @@ func (d *deadLetters) add(id []byte) {
 		d.ids = make(map[string]struct{})
 	}
 	d.ids[string(id)] = struct{}{}
+	d.count.Store(int64(len(d.ids)))
 }
 
 func (d *deadLetters) settle(id []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.ids, string(id))
+	d.count.Store(int64(len(d.ids)))
 }
 
 func (d *deadLetters) has(id []byte) bool {

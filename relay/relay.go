@@ -53,6 +53,7 @@ type Relay struct {
 	// What one session leaves to the next.
 	memory   *memory               // how far it got, and what it read from; nil for nothing yet
 	known    map[string][]Position // what is in Kafka above that, by topic and partition
+	rate     walRate
 	verdicts map[string]*HaltError // records that the brokers refused, by event id
 	owed     *deadLetters          // dead letters that are not acknowledged
 	parked   *parkedKeys           // nil unless on_poison is halt-key
@@ -265,7 +266,7 @@ func (r *Relay) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.status.begin(p.checkpoint.Flushed)
+	r.status.begin(p.keeper.confirmable)
 	r.metrics.reconnects.Inc()
 	err = p.run(ctx)
 	if p.slotMade { // else the snapshot begins again
@@ -283,8 +284,10 @@ func (r *Relay) session(ctx context.Context) error {
 func (r *Relay) connect(ctx context.Context, p *pipeline) error {
 	var err error
 	if p.conn, err = r.cfg.Postgres.connect(ctx); err != nil {
+		r.unknownLag()
 		return from(componentPostgres, err)
 	}
+	r.measure(ctx, p.conn)
 	if p.facts, err = r.look(ctx, p.conn); err != nil {
 		return from(componentPostgres, err)
 	}
@@ -325,6 +328,9 @@ func (r *Relay) connect(ctx context.Context, p *pipeline) error {
 func (r *Relay) assemble(p *pipeline) error {
 	var err error
 	p.kafka.confirmed = p.now.Flushed
+	if p.now.Repair > 0 {
+		p.kafka.since = time.Unix(p.now.Repair, 0)
+	}
 	p.checkpoint = NewCheckpoint(p.facts.Slot.Confirmed, r.metrics.observeCommit)
 	p.publisher, err = newPublisher(p.kafka, &r.cfg, p.checkpoint, r.status, r.metrics)
 	if err != nil {

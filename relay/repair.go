@@ -58,13 +58,14 @@ type RepairPlan struct {
 	Slot     string `json:"slot"`
 	Replaces bool   `json:"replaces_slot"` // the slot exists and is dropped
 
-	Kept    int        `json:"kept_rows"`
-	InKafka int        `json:"in_kafka"`
-	Older   int        `json:"older"` // than RepairOptions.Since, and left out
-	Missing int        `json:"missing"`
-	Oldest  *time.Time `json:"oldest_missing"` // null where none is missing, or rows carry no time
-	Newest  *time.Time `json:"newest_missing"`
-	Topics  []string   `json:"topics"` // that were read
+	Compared bool       `json:"compared"` // with the topics; false with RepairOptions.All
+	Kept     int        `json:"kept_rows"`
+	InKafka  int        `json:"in_kafka"`
+	Older    int        `json:"older"` // than RepairOptions.Since, and left out
+	Missing  int        `json:"missing"`
+	Oldest   *time.Time `json:"oldest_missing"` // null where none is missing, or rows carry no time
+	Newest   *time.Time `json:"newest_missing"`
+	Topics   []string   `json:"topics"` // that were read
 
 	// LateKeys counts the keys of which Kafka has a later event than one that is missing:
 	// consumers see those events out of order. LateExamples names a few of the keys.
@@ -79,6 +80,9 @@ type RepairResult struct {
 	Published    int    `json:"published"`
 	DeadLettered int    `json:"dead_lettered"`
 	LSN          string `json:"lsn"` // where the new slot begins
+	// Remembered says that the new place was written down in Kafka. It is false where there is
+	// no topic yet: a relay that stands in the halt must be restarted then.
+	Remembered bool `json:"remembered"`
 }
 
 // Repair replaces the slot by a new one and publishes the kept rows that Kafka does not
@@ -139,7 +143,7 @@ func (r *repair) run(ctx context.Context) (RepairResult, error) {
 		}
 		r.log.Info("slot dropped", "slot", r.cfg.Postgres.Slot)
 	}
-	return r.publishMissing(ctx, conn, kept)
+	return r.publishMissing(ctx, kept)
 }
 
 // diagnose finds the halt that a relay would stand in, and refuses what must be mended by
@@ -188,9 +192,24 @@ func (r *repair) survey(ctx context.Context, conn *pgx.Conn) (*survey, error) {
 		r.plan.count(s.shortage(), len(s.rows))
 		return s, nil
 	}
+	r.plan.Compared = true
+	if err := r.compare(ctx, s); err != nil {
+		return nil, err
+	}
+	short := s.shortage()
+	r.plan.count(short, len(s.rows))
+	r.plan.LateExamples, err = r.aggregates(ctx, conn, short.lateIDs)
+	return s, err
+}
+
+// compare finds out which rows Kafka has.
+func (r *repair) compare(ctx context.Context, s *survey) error {
+	if r.opts.All {
+		return nil
+	}
 	kafka, err := openCluster(r.cfg.Kafka, nil, r.log)
 	if err != nil {
-		return nil, from(componentKafka, err)
+		return from(componentKafka, err)
 	}
 	defer kafka.close()
 	defer context.AfterFunc(ctx, kafka.cut)()
@@ -209,14 +228,11 @@ func (r *repair) survey(ctx context.Context, conn *pgx.Conn) (*survey, error) {
 			}
 		})
 		if err != nil {
-			return nil, from(componentKafka, err)
+			return from(componentKafka, err)
 		}
 	}
 	r.opts.Progress("reading the topics", read, read)
-	short := s.shortage()
-	r.plan.count(short, len(s.rows))
-	r.plan.LateExamples, err = r.aggregates(ctx, conn, short.lateIDs)
-	return s, err
+	return nil
 }
 
 func (p *RepairPlan) count(short shortage, kept int) {
@@ -248,12 +264,32 @@ func (r *repair) aggregates(ctx context.Context, conn *pgx.Conn, ids []eventKey)
 
 // publishMissing makes the slot as a first start does, and passes over the rows that Kafka
 // has.
-func (r *repair) publishMissing(ctx context.Context, conn *pgx.Conn, kept *survey) (RepairResult, error) {
+func (r *repair) publishMissing(ctx context.Context, kept *survey) (RepairResult, error) {
 	result := RepairResult{RepairPlan: r.plan}
-	p := &pipeline{relay: r.Relay, conn: conn, once: true}
+	began := time.Now()
+	for {
+		err := r.attempt(ctx, kept, began.Unix(), &result)
+		var refused *refusal
+		if errors.As(err, &refused) && r.cfg.OnPoison != onPoisonHalt && !refused.err.final {
+			// As in a relay: the encoder treats the record as on_poison says when it meets it again.
+			r.verdicts[refused.id] = refused.err
+			if err = r.compare(ctx, kept); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return result, fmt.Errorf("%w; run the repair again", err)
+		}
+		return result, nil
+	}
+}
+
+// attempt makes the slot and publishes what kept does not pass over.
+func (r *repair) attempt(ctx context.Context, kept *survey, number int64, result *RepairResult) error {
+	p := &pipeline{relay: r.Relay, once: true}
 	defer p.close()
-	if err := r.connectAnew(ctx, p); err != nil {
-		return result, err
+	if err := r.connectAnew(ctx, p, number); err != nil {
+		return err
 	}
 	reason := string(r.plan.Reason)
 	if reason == "" {
@@ -272,15 +308,19 @@ func (r *repair) publishMissing(ctx context.Context, conn *pgx.Conn, kept *surve
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return result, fmt.Errorf("%w; run the repair again", err)
+		return err
 	}
 	result.Repaired, result.LSN = true, p.checkpoint.Flushed().String()
-	return result, nil
+	result.Remembered = len(p.kafka.group.listPlaces()) > 0
+	return nil
 }
 
 // connectAnew is Relay.connect for a slot that is made now, whatever is remembered.
-func (r *repair) connectAnew(ctx context.Context, p *pipeline) error {
+func (r *repair) connectAnew(ctx context.Context, p *pipeline, number int64) error {
 	var err error
+	if p.conn, err = r.cfg.Postgres.connect(ctx); err != nil {
+		return err
+	}
 	if p.facts, err = r.look(ctx, p.conn); err != nil {
 		return err
 	}
@@ -290,16 +330,12 @@ func (r *repair) connectAnew(ctx context.Context, p *pipeline) error {
 	if p.source, err = openSource(ctx, &r.cfg, r.log); err != nil {
 		return err
 	}
-	before := r.memory
 	r.memory = nil
 	if p.now, err = r.judge(ctx, p.source, p.facts); err != nil {
 		return err
 	}
 	p.now.watch(p.facts)
-	p.now.Repair = 1
-	if before != nil {
-		p.now.Repair = before.Repair + 1
-	}
+	p.now.Repair = number
 	if p.kafka, err = openCluster(r.cfg.Kafka, nil, r.log); err != nil {
 		return from(componentKafka, err)
 	}

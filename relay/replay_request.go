@@ -34,8 +34,14 @@ type ReplayOutcome struct {
 	Reason   string   `json:"reason,omitempty"` // in words
 }
 
-// ErrNotHaltKey says that the configuration has another on_poison: nothing is parked.
-var ErrNotHaltKey = errors.New("on_poison is not halt-key, so no key is parked")
+// ErrNotHaltKey says that the configuration has another on_poison, with which the
+// dead-letter topic is not read.
+var ErrNotHaltKey = errors.New("on_poison is not halt-key: the relay parks no keys now, " +
+	"but those that were parked before may still wait in the dead-letter topic; " +
+	"to see and release them, set on_poison: halt-key, here and for the relay")
+
+// ErrNotParked says that an event that is to be given up is not parked.
+var ErrNotParked = errors.New("not parked under what is asked for; see postrider replay --list")
 
 // replayPoll is how often the dead-letter topic is looked at for answers.
 const replayPoll = 100 * time.Millisecond
@@ -53,18 +59,45 @@ func ListParked(ctx context.Context, cfg Config) ([]ParkedKey, error) {
 	if err != nil {
 		return nil, because(ctx, err)
 	}
+	parked, err := readParked(ctx, reader)
+	if err != nil {
+		return nil, because(ctx, err)
+	}
+	return parked.list(math.MaxInt), nil
+}
+
+// readParked reads what is parked from the dead-letter topic.
+func readParked(ctx context.Context, reader *topicReader) (*parkedKeys, error) {
 	parked := newParkedKeys(nil)
 	parked.reasons = math.MaxInt
-	err = reader.read(ctx, func(t topicRecord) {
+	err := reader.read(ctx, func(t topicRecord) {
 		if r, ok := readParkedRecord(t.key, t.headers, t.time.UnixMilli()); ok {
 			parked.fold(&r, r.system, maxLSN)
 		}
 	})
-	if err != nil {
-		return nil, because(ctx, err)
-	}
 	parked.settled()
-	return parked.list(math.MaxInt), nil
+	return parked, err
+}
+
+// checkGiveUp returns ErrNotParked, with its id, for an event that is to be given up and is
+// none of the parked ones that the request is about.
+func checkGiveUp(ctx context.Context, reader *topicReader, r *replayRequest) error {
+	parked, err := readParked(ctx, reader)
+	if err != nil {
+		return err
+	}
+	ids := make(map[string]bool)
+	for _, part := range parked.before(r, "", Position{LSN: maxLSN}) {
+		for _, id := range parked.idsOf(&part, 0, len(part.events)) {
+			ids[id] = true
+		}
+	}
+	for _, id := range r.GiveUp {
+		if !ids[id] {
+			return fmt.Errorf("event %s is %w", id, ErrNotParked)
+		}
+	}
+	return nil
 }
 
 // RequestReplay asks the relay of cfg to release parked keys, by a message in its stream,
@@ -72,7 +105,8 @@ func ListParked(ctx context.Context, cfg Config) ([]ParkedKey, error) {
 // be nil, is told how many have come and how many there will be. Keys of which nothing is
 // parked are answered with zeroes.
 //
-// When ctx ends the cause is returned with the answers so far. A request that was made stays
+// An event of GiveUp that is not parked is the error ErrNotParked, and nothing is asked of the
+// relay. When ctx ends the cause is returned with the answers so far. A request that was made stays
 // made: the relay carries it out when it comes to it.
 func RequestReplay(ctx context.Context, cfg Config, request ReplayRequest, progress func(answered, of int)) ([]ReplayOutcome, error) {
 	c, err := openForReplay(ctx, &cfg)
@@ -85,11 +119,17 @@ func RequestReplay(ctx context.Context, cfg Config, request ReplayRequest, progr
 	if err != nil {
 		return nil, because(ctx, err)
 	}
+	id := rand.Text()
+	asked := &replayRequest{id, request.Key, request.All, request.Topic, request.GiveUp}
+	if len(request.GiveUp) > 0 {
+		if err := checkGiveUp(ctx, reader, asked); err != nil {
+			return nil, because(ctx, err)
+		}
+	}
 	if err := reader.toEnd(); err != nil {
 		return nil, because(ctx, err)
 	}
-	id := rand.Text()
-	if err := emitReplay(ctx, cfg, &replayRequest{id, request.Key, request.All, request.Topic, request.GiveUp}); err != nil {
+	if err := emitReplay(ctx, cfg, asked); err != nil {
 		return nil, because(ctx, err)
 	}
 	outcomes, of := []ReplayOutcome{}, 0

@@ -64,7 +64,8 @@ func (r *outboxRows) read(ctx context.Context, cfg *Config, ids []string, ev *Ev
 }
 
 func gone(id string) *HaltError {
-	return halt(PoisonEvent, "the dead letter has its payload", "event %s: its row is not in the table any more", id)
+	return halt(PoisonEvent, "the dead letter has its payload",
+		"event %[1]s: its row is not in the table any more; put it back from the dead letter, or pass over it: --give-up %[1]s", id)
 }
 
 // query asks for the rows of ids, up to one that is named twice: a row is found once.

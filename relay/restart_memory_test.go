@@ -116,3 +116,69 @@ func TestRestart_AnotherDatabaseUnderTheSameNameIsNoticed(t *testing.T) {
 	wantSeqs(t, seqs(t, other, f.topic, 3), 1, 2, 3)
 	r.until("ready", func(s relay.StatusReport) bool { return s.Ready })
 }
+
+// A database that was restored without a new timeline uses LSNs a second time.
+func TestRestart_ADatabaseRestoredToAnEarlierPointIsNoticed(t *testing.T) {
+	t.Parallel()
+	cluster := testserver.NewPostgresCluster(t)
+	f := newFixtureOn(t, cluster.URL())
+	r := f.start()
+	r.untilStreaming()
+	f.emit("a", 1, 1)
+	f.consume(f.topic, 1)
+	r.halt()
+	cluster.Stop()
+	backup := cluster.Copy()
+	cluster.Start()
+	f.reconnect()
+	r = f.start()
+	r.untilStreaming()
+	f.emit("a", 2, 100)
+	f.consume(f.topic, 101)
+	r.halt()
+	cluster.Crash()
+	cluster.Restore(backup)
+	cluster.Start()
+	f.reconnect()
+	f.emit("a", 1000, 1)
+	r = f.start()
+	r.untilHalted(relay.SystemChanged)
+	if result := f.repair(); result.Missing != 1 {
+		t.Errorf("repair: %+v", result)
+	}
+	f.consume(f.topic, 102)
+	r.until("ready", func(s relay.StatusReport) bool { return s.Ready })
+}
+
+func TestRestart_ASlotMadeWithoutASnapshotIsNotTakenForAMovedOne(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.start(func(c *relay.Config) { c.Postgres.Snapshot = "never" })
+	r.untilStreaming()
+	f.eventually("the walsender ends", func() bool {
+		return ask[bool](f, `SELECT coalesce(bool_or(pg_terminate_backend(active_pid)), false) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NOT NULL`, f.slot())
+	})
+	r.until("a second session", func(s relay.StatusReport) bool { return s.Sessions >= 2 && s.Phase == relay.PhaseStreaming })
+	if logs := r.logs.String(); strings.Contains(logs, "relay halts") {
+		t.Errorf("halted:\n%s", logs)
+	}
+}
+
+func TestHalt_WhatCannotBeInspectedIsTold(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	_, url := f.relayRole("secret")
+	r := f.start(func(c *relay.Config) { c.Postgres.URL = relay.SecretURL(url) })
+	r.untilStreaming()
+	f.emit("a", 1, 1)
+	f.consume(f.topic, 1)
+	// Who streams may go on, but nobody else gets in.
+	f.exec(`ALTER ROLE ` + f.slot() + ` CONNECTION LIMIT 0`)
+	f.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND backend_type = 'client backend'`, f.slot())
+	f.emit("a", 2, 1)
+	r.until("it is told", func(s relay.StatusReport) bool {
+		return !s.Ready && len(s.Troubles) == 1 && s.Troubles[0].Component == "postgres-catalog"
+	})
+	f.exec(`ALTER ROLE ` + f.slot() + ` CONNECTION LIMIT -1`)
+	r.until("ready", func(s relay.StatusReport) bool { return s.Ready })
+}

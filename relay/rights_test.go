@@ -107,3 +107,28 @@ func TestSecurity_RightsRevokedWhileItRunsHaltUntilTheyAreGivenBack(t *testing.T
 
 // class is under which name the metrics count the errors of a trouble.
 func class(s relay.StatusReport) string { return s.Troubles[0].Component }
+
+func TestSecurity_APlaceThatMayNotBeReadAnyMoreHaltsBeforeItGrowsOld(t *testing.T) {
+	t.Parallel()
+	server := testserver.KafkaSecurity(t)
+	f := newFixture(t)
+	user, password := testserver.UniqueName(t), "secret-of-kafka"
+	f.setKafkaPassword(user, password)
+	secured := func(c *relay.Config) {
+		c.Kafka.Brokers = server.SASLBrokers
+		c.Kafka.TLS.CAFile = server.CA
+		c.Kafka.SASL = relay.SASLConfig{Mechanism: "SCRAM-SHA-256", Username: user, Password: relay.Secret(password)}
+	}
+	r := f.start(secured)
+	r.untilStreaming()
+	f.emit("a", 0, 1)
+	f.consume(f.topic, 1)
+	f.eventually("the place is written", func() bool { return r.Status().ConfirmedLSN != "" })
+	allow := f.forbid(user, func(b *kadm.ACLBuilder) *kadm.ACLBuilder { return b.Topics(f.topic) }, kadm.OpRead)
+	f.emit("a", 1, 1)
+	r.untilHalted(relay.AuthKafka)
+	allow()
+	r.until("ready", func(s relay.StatusReport) bool { return s.Ready })
+	r.halt()
+	f.start(secured).untilStreaming()
+}

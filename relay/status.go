@@ -38,10 +38,11 @@ const (
 	componentKafka    = "kafka"
 	componentRegistry = "registry"
 	componentEvent    = "event"
-	componentMemory   = "memory" // the relay's place in Kafka
+	componentMemory   = "kafka-place" // what the relay keeps in Kafka
+	componentCatalog  = "postgres-catalog"
 )
 
-var components = []string{componentPostgres, componentKafka, componentRegistry, componentEvent, componentMemory}
+var components = []string{componentPostgres, componentKafka, componentRegistry, componentEvent, componentMemory, componentCatalog}
 
 // Trouble is what keeps a part of the relay from working. With a Code it is a named halt;
 // without one it passes by itself.
@@ -57,7 +58,7 @@ type Trouble struct {
 // Lag is how far Kafka is behind the database.
 type Lag struct {
 	Bytes          int64   `json:"bytes"`                  // WAL between the confirmed LSN and the server's end
-	Seconds        float64 `json:"seconds"`                // age of the oldest event not yet acknowledged
+	Seconds        float64 `json:"seconds"`                // age of the oldest event not yet acknowledged; -1 while nothing is streamed
 	RetainedBytes  int64   `json:"retained_wal_bytes"`     // WAL that the slot keeps the server from removing
 	SafeBytes      *int64  `json:"safe_wal_bytes"`         // what may still be written before the slot is lost; null for no limit
 	SecondsToLoss  *int64  `json:"seconds_to_slot_loss"`   // at the rate of the last minutes; null for no limit

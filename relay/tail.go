@@ -12,7 +12,7 @@ import (
 
 const (
 	// tailFirst is how many records of a partition are read at first; where they are all
-	// unconfirmed, more are, up to tailLimit. Beyond that duplicates are possible.
+	// unconfirmed, more are, up to tailLimit in all. Beyond that duplicates are possible.
 	tailFirst = 64
 	tailLimit = 300_000
 	// snapshotTail bounds what is read of a topic when the slot is made anew.
@@ -29,8 +29,9 @@ const (
 // positions of records without one (outbox.headers: none).
 type tail struct {
 	ids   map[string]struct{}
-	last  LSN  // the highest position among them
-	whole bool // read for a snapshot: what an earlier one published has a position of its own
+	last  LSN       // the highest position among them
+	since time.Time // older records are another slot's
+	whole bool      // read for a snapshot: what an earlier one published has a position of its own
 }
 
 // has reports whether the event with this id, at this place in the stream, is in the topic
@@ -70,10 +71,11 @@ type tailReader struct {
 // have been here before: of what it published up to snapshotTail events are found.
 func (c *cluster) readTail(topic string, partitions []int32, confirmed LSN) (tail, error) {
 	t := tail{whole: confirmed == 0}
-	limit := int64(tailLimit)
+	limit := tailLimit / int64(len(partitions))
 	if t.whole {
 		limit = snapshotTail / int64(len(partitions))
 	}
+	t.since = c.since
 	var readers []*tailReader
 	for _, id := range partitions {
 		newest, err := c.client.GetOffset(topic, id, sarama.OffsetNewest)
@@ -117,7 +119,7 @@ func (c *cluster) readTail(topic string, partitions []int32, confirmed LSN) (tai
 // extend moves the reader to the records before those that were read, eight times as many,
 // and reports whether there is need to read them.
 func (r *tailReader) extend() bool {
-	if r.reached || r.from == r.oldest || r.newest-r.from >= tailLimit {
+	if r.reached || r.from == r.oldest || r.newest-r.from >= int64(tailLimit) {
 		return false
 	}
 	size := 8 * (r.newest - r.from)
@@ -142,7 +144,7 @@ func (t *tail) add(m *sarama.ConsumerMessage, r *tailReader, confirmed LSN) {
 	if err != nil {
 		return
 	}
-	if at.LSN < confirmed {
+	if at.LSN < confirmed || m.Timestamp.Before(t.since) {
 		r.reached = true
 		return
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -37,7 +38,11 @@ func (c *configFlags) load() (relay.Config, error) {
 		err = cfg.Validate()
 	}
 	if err != nil {
-		return cfg, usageError(configProblems(err))
+		err = configProblems(err)
+		if c.file == "" {
+			err = fmt.Errorf("%w\nno file was named: -c FILE", err)
+		}
+		return cfg, usageError(err)
 	}
 	return cfg, nil
 }

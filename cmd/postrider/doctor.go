@@ -21,8 +21,9 @@ func newDoctorCommand() *cobra.Command {
 		Short: "Check everything that the relay needs, and change nothing",
 		Long: `Checks configuration, Postgres, Kafka and the schema registry for what the relay needs of
 them, before its first start or beside a running relay, with the relay's own credentials.
-It changes nothing. Each line is ok, warn or FAIL, the latter two with what to do. Topics and
-subjects are those that the rows of the last day name.
+It changes nothing. Each line is ok, warn or FAIL, the latter two with what to do. Server, slot,
+publication and table are compared with what the relay remembers in Kafka, so that what it would
+halt for at its start fails here. Topics and subjects are those that the rows of the last day name.
 
 Exits 0 when nothing failed, 1 when something did, 2 when the configuration is wrong, 3 when
 a server could not be reached.`,

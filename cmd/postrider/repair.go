@@ -38,7 +38,10 @@ stands in the halt goes on by itself when the repair is done.
 What is missing is published behind what Kafka has. Consumers that have seen a later
 event of the same key get the missing one late: the plan says how many keys that concerns.
 Rows that retention has removed from the table cannot be brought back. Records that have
-aged out of their topic look like missing ones: --since leaves older rows alone.`,
+aged out of their topic look like missing ones: --since leaves older rows alone.
+
+Exits 0 when it is done, 1 when it was not confirmed or something must be mended first,
+2 on wrong usage, 3 when a server cannot be reached.`,
 		Example: `  postrider repair -c postrider.yaml --dry-run
   postrider repair -c postrider.yaml
   postrider repair -c postrider.yaml --yes --json`,
@@ -93,6 +96,9 @@ aged out of their topic look like missing ones: --since leaves older rows alone.
 			case result.Repaired:
 				fmt.Fprintf(out, "done: %d published, %d dead-lettered; slot %s begins at %s\n",
 					result.Published, result.DeadLettered, result.Slot, result.LSN)
+				if !result.Remembered {
+					fmt.Fprintln(out, "there is no topic yet to write the new place to: restart a relay that stands in the halt")
+				}
 			case dryRun:
 				fmt.Fprintln(out, "nothing was changed (--dry-run)")
 			default:
@@ -137,15 +143,24 @@ func printPlan(w io.Writer, p relay.RepairPlan) {
 		slot = "is dropped and made anew"
 	}
 	fmt.Fprintf(w, "slot       %s %s\n", p.Slot, slot)
-	fmt.Fprintf(w, "kept rows  %d, of which Kafka has %d\n", p.Kept, p.InKafka)
+	fmt.Fprintf(w, "kept rows  %d\n", p.Kept)
 	if p.Older > 0 {
-		fmt.Fprintf(w, "left out   %d from before --since\n", p.Older)
+		fmt.Fprintf(w, "left out   %d, from before --since\n", p.Older)
+	}
+	if p.Compared {
+		fmt.Fprintf(w, "in Kafka   %d\n", p.InKafka)
+	} else {
+		fmt.Fprintf(w, "in Kafka   not compared (--all)\n")
 	}
 	missing := fmt.Sprintf("%d", p.Missing)
 	if p.Oldest != nil {
 		missing += fmt.Sprintf(", from %s to %s", p.Oldest.UTC().Format(time.DateTime), p.Newest.UTC().Format(time.DateTime)+" UTC")
 	}
-	fmt.Fprintf(w, "missing    %s\n", missing)
+	what := "missing   "
+	if !p.Compared {
+		what = "to publish"
+	}
+	fmt.Fprintf(w, "%s %s\n", what, missing)
 	if len(p.Topics) > 0 {
 		fmt.Fprintf(w, "topics     %s\n", strings.Join(p.Topics, ", "))
 	}
@@ -185,19 +200,22 @@ func (b *workBar) show(step string, done, total int) {
 	if step != b.step {
 		b.end()
 		b.step = step
-		b.bar = progressbar.NewOptions(-1, progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(step),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
+		b.bar = progressbar.NewOptions(-1, progressbar.OptionSetWriter(b.w), progressbar.OptionSetElapsedTime(false),
+			progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
 	}
 	if total > 0 {
-		b.bar.ChangeMax(total)
+		step += fmt.Sprintf(" %d of %d", done, total)
+	} else {
+		step += fmt.Sprintf(" %d", done)
 	}
-	_ = b.bar.Set(done)
+	b.bar.Describe(step)
+	_ = b.bar.Add(0)
 }
 
 // end removes the bar.
 func (b *workBar) end() {
 	if b.bar != nil {
-		_ = b.bar.Clear()
+		_ = b.bar.Finish() // or it goes on turning, over what is written next
 		b.bar, b.step = nil, ""
 	}
 }

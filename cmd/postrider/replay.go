@@ -174,6 +174,8 @@ func (o *replayOptions) failed(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, relay.ErrNotHaltKey):
 		return usageError(err)
+	case errors.Is(err, relay.ErrNotParked):
+		return &exitError{exitNo, err}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return unreachable(fmt.Errorf("no answer within %v: %w; see --timeout", o.timeout, err))
 	}

@@ -184,11 +184,53 @@ on_poison: %[2]s
 		"two things":         {[]string{"-c", haltKey, "--key", "a", "--all"}, exitUsage},
 		"no configuration":   {[]string{"--list"}, exitUsage},
 		"unknown flag":       {[]string{"-c", haltKey, "--keys"}, exitUsage},
-		"other on_poison":    {[]string{"-c", config("halt"), "--list"}, exitUsage},
 		"Kafka is not there": {[]string{"-c", haltKey, "--key", "a", "--yes"}, exitUnreachable},
 	} {
 		code, out, errOut := runReplay(t, tc.args...)
 		wantCode(t, name, code, tc.code, out, errOut)
+	}
+	code, out, errOut := runReplay(t, "-c", config("halt"), "--list")
+	wantCode(t, "other on_poison", code, exitUsage, out, errOut)
+	if !strings.Contains(errOut, "may still wait in the dead-letter topic") || !strings.Contains(errOut, "set on_poison: halt-key") {
+		t.Errorf("with another on_poison it printed %s", errOut)
+	}
+}
+
+func TestReplay_GivesUpAnEventWhoseRowIsGoneByTheIDThatItNames(t *testing.T) {
+	t.Parallel()
+	w := newWorkplace(t)
+	w.haltKey()
+	db := connect(t, w.url)
+	p := w.relay()
+	p.awaitLog(streaming)
+	emitSeq(t, db, "42", `{"seq": "one"}`)
+	emitSeq(t, db, "42", `{"seq": 2}`)
+	emitSeq(t, db, "7", `{"seq": "one"}`)
+	p.awaitLog(`"key":"7"`)
+	const nobody = "0199e1f5-6f0c-7c7d-8a55-0c6f0a1f4f11"
+	var gone, other string
+	for key, id := range map[string]*string{"42": &gone, "7": &other} {
+		if err := db.QueryRow(t.Context(), `SELECT id::text FROM outbox WHERE aggregate_id = $1 ORDER BY payload->>'seq' DESC LIMIT 1`, key).Scan(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execSQL(t, db, `DELETE FROM outbox WHERE id = '`+gone+`'`)
+	for _, id := range []string{nobody, other} {
+		code, out, errOut := w.replay("--key", "42", "--yes", "--give-up", gone, "--give-up", id)
+		wantCode(t, "an id that is not parked under that key", code, exitNo, out, errOut)
+		if !strings.Contains(errOut, "event "+id+" is not parked") || out != "" {
+			t.Errorf("printed %s%s", out, errOut)
+		}
+	}
+	code, out, errOut := w.replay("--key", "42", "--yes")
+	wantCode(t, "the row is gone", code, exitNo, out, errOut)
+	if !strings.Contains(out, "--give-up "+gone) {
+		t.Errorf("printed %s", out)
+	}
+	code, out, errOut = w.replay("--key", "42", "--yes", "--give-up", gone)
+	wantCode(t, "given up", code, 0, out, errOut)
+	if !strings.Contains(out, `"42": 1 event released, 1 event given up`) {
+		t.Errorf("printed %s", out)
 	}
 }
 

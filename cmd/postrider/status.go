@@ -99,7 +99,10 @@ func printStatus(w io.Writer, r relay.StatusReport) {
 	fmt.Fprintf(w, "  slot          %s %s\n", r.Slot, confirmed)
 	lag, retained := "not known", "not known"
 	if r.Lag != nil {
-		lag = fmt.Sprintf("%s, %.1f s", size(r.Lag.Bytes), r.Lag.Seconds)
+		lag = size(r.Lag.Bytes)
+		if r.Lag.Seconds >= 0 {
+			lag += fmt.Sprintf(", %.1f s", r.Lag.Seconds)
+		}
 		retained = size(r.Lag.RetainedBytes)
 		if left := r.Lag.SecondsToLoss; left != nil {
 			retained += fmt.Sprintf(" (the slot is lost in about %v if nothing is confirmed)", time.Duration(*left)*time.Second)

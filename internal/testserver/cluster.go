@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -101,6 +102,31 @@ func (p *PostgresCluster) URL() string { return p.cluster.env["POSTGRES_URL"] }
 
 // CA is the file with the authority of the server's certificate, for sslmode=verify-full.
 func (p *PostgresCluster) CA() string { return p.cluster.env["POSTGRES_TLS_CA"] }
+
+// Copy copies the data of a stopped server, as a snapshot of its volume would, for Restore.
+func (p *PostgresCluster) Copy() (backup string) {
+	p.cluster.t.Helper()
+	backup = filepath.Join(p.cluster.dir, "backup")
+	p.copy(filepath.Join(p.cluster.dir, "data"), backup)
+	return backup
+}
+
+// Restore puts the data of a stopped server back to what Copy has copied.
+func (p *PostgresCluster) Restore(backup string) {
+	p.cluster.t.Helper()
+	data := filepath.Join(p.cluster.dir, "data")
+	if err := os.RemoveAll(data); err != nil {
+		p.cluster.t.Fatal(err)
+	}
+	p.copy(backup, data)
+}
+
+func (p *PostgresCluster) copy(from, to string) {
+	p.cluster.t.Helper()
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		p.cluster.t.Fatalf("copy %s: %v\n%s", from, err, out)
+	}
+}
 
 // Start starts a stopped server and returns when it accepts connections.
 func (p *PostgresCluster) Start() {

@@ -70,7 +70,8 @@ type Arena struct {
 	extra      []string // topics that faults have made
 	until      time.Time
 	faults     int
-	now        string // what is being done
+	phase      string // as in Progress
+	now        string // what is being done while faults are injected
 }
 
 // violation is an invariant seen broken while the run lasted.

@@ -132,7 +132,7 @@ func (c *checker) loss() verdict {
 		}
 	}
 	c.lost = lost
-	v.text = fmt.Sprintf("%d committed events, %d published, %d dead letters, %d lost", len(c.events), published, dead, lost)
+	v.text = fmt.Sprintf("%d committed, %d published, %d dead, %d lost", len(c.events), published, dead, lost)
 	if deleted > 0 {
 		v.text += fmt.Sprintf(", %d deleted with their topic", deleted)
 	}
@@ -192,7 +192,7 @@ func excused(n int) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (and %d that the fault excuses)", n)
+	return fmt.Sprintf(" (%d more excused)", n)
 }
 
 // duplicates is I3.
@@ -285,7 +285,7 @@ func (c *checker) slot() verdict {
 			v.blame("at %s the slot stood at %s and passed %s", s.at.Format("15:04:05.000"), s.confirmed, strings.Join(what, "; "))
 		}
 	}
-	v.text = fmt.Sprintf("%d positions of the slot against the ends of the topics, %d ahead%s", len(samples), ahead, excused(forgiven))
+	v.text = fmt.Sprintf("%d positions of the slot, %d ahead%s", len(samples), ahead, excused(forgiven))
 	if len(samples) == 0 {
 		v.blame("the slot was never seen to move")
 	}
@@ -325,7 +325,7 @@ func (c *checker) readable() verdict {
 			v.blame("offset %d of partition %d of %s: %s", f.offset, f.partition.id, f.partition.topic, fault)
 		}
 	}
-	v.text = fmt.Sprintf("%d records decoded with %d schemas, %d dead letters, %d bad", len(c.findings)-dead-bad, len(c.arena.registry.schemas), dead, bad)
+	v.text = fmt.Sprintf("%d records, %d schemas, %d dead letters, %d bad", len(c.findings)-dead-bad, len(c.arena.registry.schemas), dead, bad)
 	return v
 }
 
@@ -339,7 +339,7 @@ func (c *checker) recovery() verdict {
 			v.blame("after %s, fault %d, the lag did not return to 0", f.name(), n+1)
 		}
 	}
-	v.text = fmt.Sprintf("%d faults, recovered within %s, longest stall %s", len(c.faults), brief(longest), brief(c.arena.ledger.stall()))
+	v.text = fmt.Sprintf("%d faults, recovery at most %s, stall %s", len(c.faults), brief(longest), brief(c.arena.ledger.stall()))
 	return v
 }
 
@@ -353,7 +353,7 @@ func (c *checker) halts() verdict {
 	slices.Sort(shown)
 	v := verdict{ok: true, text: "no halt"}
 	if len(shown) > 0 {
-		v.text = fmt.Sprintf("%s, the slot watched for %s of them", strings.Join(shown, ", "), brief(w.held))
+		v.text = fmt.Sprintf("%s, watched for %s", strings.Join(shown, ", "), brief(w.held))
 	}
 	return v
 }
@@ -374,9 +374,9 @@ func (c *checker) memory() verdict {
 // alone is I10.
 func (c *checker) alone() verdict {
 	w := c.arena.watcher
-	v := verdict{ok: true, text: fmt.Sprintf("%d relays looked at %d times", len(c.arena.relays), w.polls)}
+	v := verdict{ok: true, text: fmt.Sprintf("%d relays, looked at %d times", len(c.arena.relays), w.polls)}
 	if w.overlap > 0 {
-		v.text += fmt.Sprintf(", two seemed to stream for %s", brief(w.overlap))
+		v.text += fmt.Sprintf(", two at once %s", brief(w.overlap))
 	}
 	if w.overlap > overlapBound {
 		v.blame("two relays streamed at once for %s", brief(w.overlap))

@@ -17,8 +17,8 @@ type Config struct {
 	// Nodes defaults to 3. One node can be killed only as a whole.
 	Nodes int
 
-	// Duration is for how long faults are injected. Defaults to a minute. It is not used
-	// when Script is set.
+	// Duration is for how long faults are injected. One is begun only where it can be expected
+	// to end in time. Defaults to a minute. It is not used when Script is set.
 	Duration time.Duration
 	// Seed draws everything that is left to chance. 0 takes one from the clock.
 	Seed uint64
@@ -57,7 +57,8 @@ type Config struct {
 	// Patience is how long the lag may take to return to 0 after a fault. Defaults to 60 s.
 	Patience time.Duration
 
-	// Progress, when set, is called about once a second.
+	// Progress, when set, is called at the beginning of each step of the preparation, and then
+	// about once a second.
 	Progress func(Progress)
 	// Logger takes a line for each fault. Nil logs nothing.
 	Logger *slog.Logger

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,7 +27,10 @@ type Fault struct {
 	// Operator marks faults after which somebody must mend something by hand, as Run does.
 	// They are not drawn by chance.
 	Operator bool
-	// Slow marks faults that take so long that the matrix injects them once.
+	// Alone marks faults of one relay and what it does next: no standby may take over. Those
+	// of an Operator are all like that.
+	Alone bool
+	// Slow marks faults that take so long that the matrix injects them once, and that they are not begun when little time is left.
 	Slow bool
 	// Run injects the fault and takes it away. An error means that it could not be injected,
 	// or that what must follow did not.
@@ -79,6 +83,26 @@ func FaultNamed(name string) *Fault {
 		}
 	}
 	return nil
+}
+
+// inject runs the fault, without the standbys where it asks for that: they are started again
+// afterwards.
+func (f *Fault) inject(ctx context.Context, a *Arena) (err error) {
+	first, others := a.relays[0], a.relays[1:]
+	if (f.Alone || f.Operator) && len(others) > 0 {
+		for _, other := range others {
+			other.stop()
+		}
+		defer func() {
+			for _, other := range others {
+				err = errors.Join(err, other.comeBack(ctx))
+			}
+		}()
+		if err := first.awaitStreaming(ctx); err != nil {
+			return err
+		}
+	}
+	return f.Run(ctx, a)
 }
 
 // choose returns the faults that cfg allows on these servers.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -97,7 +96,7 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
-		Name: "publication-altered", Row: 5, What: "the publication publishes inserts no longer", Operator: true, Forgives: hidden,
+		Name: "publication-altered", Row: 5, What: "the publication publishes inserts no longer", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET (publish = 'delete')`)
@@ -107,7 +106,7 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
-		Name: "publication-filtered", Row: 5, What: "a row filter put on the publication", Operator: true, Forgives: hidden,
+		Name: "publication-filtered", Row: 5, What: "a row filter put on the publication", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` SET TABLE outbox WHERE (aggregate_id <> 'key-1')`)
@@ -117,7 +116,7 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
-		Name: "table-unpublished", Row: 6, What: "the table taken out of the publication and put back", Operator: true, Forgives: hidden,
+		Name: "table-unpublished", Row: 6, What: "the table taken out of the publication and put back", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				if err := a.exec(ctx, `ALTER PUBLICATION `+a.publication()+` DROP TABLE outbox`); err != nil {
@@ -129,7 +128,7 @@ var catalogFaults = []Fault{
 		},
 	},
 	{
-		Name: "table-replaced", Row: 6, What: "the table renamed and another made in its place", Operator: true, Forgives: hidden,
+		Name: "table-replaced", Row: 6, What: "the table renamed and another made in its place", Operator: true, Forgives: repaired,
 		Run: func(ctx context.Context, a *Arena) error {
 			return a.halts(ctx, publicationHalts, func() error {
 				return a.exec(ctx, `BEGIN; ALTER TABLE outbox RENAME TO outbox_old;
@@ -224,6 +223,10 @@ var publicationHalts = []relay.HaltCode{relay.PublicationMissing, relay.Publicat
 // holdTime is for how long a halt is watched: the slot must not move.
 const holdTime = 2 * time.Second
 
+// confirmTime is how long what was acknowledged before a halt may take to be confirmed: the
+// relay looks at the catalog once a second.
+const confirmTime = 3 * time.Second
+
 // halts injects what must lead to one of the halts, watches that it holds the slot, mends
 // what was done, and waits for its end.
 func (a *Arena) halts(ctx context.Context, codes []relay.HaltCode, inject, mend func() error) error {
@@ -245,7 +248,7 @@ func (a *Arena) halts(ctx context.Context, codes []relay.HaltCode, inject, mend 
 	a.notice("halt shown after", time.Since(began))
 	// What was on its way when the relay halted may still be acknowledged and confirmed.
 	_ = r.await(ctx, "nothing on its way", func(s relay.StatusReport) bool { return s.InFlight == 0 || !in(s) })
-	pause(ctx, 500*time.Millisecond)
+	pause(ctx, confirmTime)
 	before, lsn := a.slots.last()
 	for began := time.Now(); time.Since(began) < holdTime && pause(ctx, slotInterval); {
 		if exists, confirmed := a.slots.last(); exists != before || confirmed != lsn {
@@ -331,7 +334,7 @@ func (a *Arena) loseSlot(ctx context.Context) error {
 func (a *Arena) repair(ctx context.Context) error {
 	began := time.Now()
 	// It reaches the servers as the relay does, with the relay's configuration.
-	cmd := exec.CommandContext(ctx, a.binary, "repair", "-c", a.relays[0].config, "--yes", "--log-format", "json", "--log-level", "info")
+	cmd := a.command(ctx, "repair", "-c", a.relays[0].config, "--yes", "--log-format", "json", "--log-level", "info")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("postrider repair: %w\n%s", err, out)

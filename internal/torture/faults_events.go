@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"time"
 
@@ -167,7 +166,7 @@ var eventFaults = []Fault{
 			if _, err := a.registry.client.Register(ctx, "torture."+name, strings.Replace(strict, `"extra", "type": "string"`, `"extra", "type": "string", "default": ""`, 1)); err != nil {
 				return err
 			}
-			out, err := exec.CommandContext(ctx, a.binary, "replay", "-c", r.config, "--key", d.key, "--yes").CombinedOutput()
+			out, err := a.command(ctx, "replay", "-c", r.config, "--key", d.key, "--yes").CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("postrider replay: %w\n%s", err, out)
 			}

@@ -43,13 +43,17 @@ func network(side string, need Need, proxies func(*proxies) []*toxiproxy.Proxy) 
 		{
 			Name: side + "-half-open", Row: 14, What: "a half-open link to " + side, Needs: need, Handover: need == PostgresProxy, Slow: true,
 			Run: func(ctx context.Context, a *Arena) error {
+				r, err := a.active(ctx)
+				if err != nil {
+					return err
+				}
 				silence := both("timeout", map[string]int{"timeout": 0})
 				to, began := proxies(a.proxies), time.Now()
 				var errs []error
 				for _, t := range silence {
 					errs = append(errs, t.add(to))
 				}
-				err := a.relays[0].await(ctx, "the link found dead", func(s relay.StatusReport) bool { return !s.Ready })
+				err = r.await(ctx, "the link found dead", func(s relay.StatusReport) bool { return !s.Ready })
 				if err == nil {
 					a.notice("half-open link to "+side+" found", time.Since(began))
 				}

@@ -25,45 +25,57 @@ var relayFaults = []Fault{
 	{
 		Name: "kill", Row: 1, What: "kill -9 at a random moment",
 		Run: func(ctx context.Context, a *Arena) error {
-			a.relays[0].kill()
-			return a.relays[0].comeBack(ctx)
+			r, err := a.active(ctx)
+			if err != nil {
+				return err
+			}
+			r.kill()
+			return r.comeBack(ctx)
 		},
 	},
 	{
 		Name: "kill-stalled", Row: 1, What: "kill -9 while Kafka does not answer and everything is queued", Needs: KafkaProxy,
 		Run: func(ctx context.Context, a *Arena) error {
+			r, err := a.active(ctx)
+			if err != nil {
+				return err
+			}
 			silence := toxic{"timeout", map[string]int{"timeout": 0}, true}
 			if err := silence.add(a.proxies.kafka); err != nil {
 				return err
 			}
 			pause(ctx, 1500*time.Millisecond)
-			a.relays[0].kill()
+			r.kill()
 			if err := silence.remove(a.proxies.kafka); err != nil {
 				return err
 			}
-			return a.relays[0].comeBack(ctx)
+			return r.comeBack(ctx)
 		},
 	},
 	{
 		Name: "kill-waiting", Row: 1, What: "kill -9 while an event waits for its schema and others queue behind it",
 		Run: func(ctx context.Context, a *Arena) error {
+			r, err := a.active(ctx)
+			if err != nil {
+				return err
+			}
 			a.registry.fail(http.StatusServiceUnavailable, 0)
 			defer a.registry.fail(0, 0)
 			if err := a.emitUnknown(ctx); err != nil {
 				return err
 			}
 			pause(ctx, 1500*time.Millisecond)
-			a.relays[0].kill()
+			r.kill()
 			a.registry.fail(0, 0)
-			return a.relays[0].comeBack(ctx)
+			return r.comeBack(ctx)
 		},
 	},
 	{
-		Name: "term", Row: 2, What: "SIGTERM under load",
+		Name: "term", Row: 2, Alone: true, What: "SIGTERM under load",
 		Run: func(ctx context.Context, a *Arena) error { return a.term(ctx) },
 	},
 	{
-		Name: "term-waiting", Row: 2, What: "SIGTERM while an event waits for its schema, right behind one that was delivered",
+		Name: "term-waiting", Row: 2, Alone: true, What: "SIGTERM while an event waits for its schema, right behind one that was delivered",
 		Run: func(ctx context.Context, a *Arena) error {
 			a.writing.Lock() // nothing in between
 			defer a.writing.Unlock()
@@ -122,7 +134,7 @@ var relayFaults = []Fault{
 		Run: func(ctx context.Context, a *Arena) error {
 			r := a.relays[0]
 			r.stop()
-			out, err := exec.CommandContext(ctx, a.binary, "relay", "-c", r.config, "--set", "kafka.compression=brotli").CombinedOutput()
+			out, err := a.command(ctx, "relay", "-c", r.config, "--set", "kafka.compression=brotli").CombinedOutput()
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "kafka.compression") {
 				return fmt.Errorf("with kafka.compression=brotli the relay said %q and ended: %w", out, err)
@@ -131,7 +143,7 @@ var relayFaults = []Fault{
 		},
 	},
 	{
-		Name: "backlog", Row: 16, Slow: true, What: "the relay down while a backlog grows",
+		Name: "backlog", Row: 16, Slow: true, Alone: true, What: "the relay down while a backlog grows",
 		Run: func(ctx context.Context, a *Arena) error {
 			r := a.relays[0]
 			r.kill()
@@ -159,7 +171,7 @@ var relayFaults = []Fault{
 // point, with n up to most.
 func crashPoint(point string, most int) Fault {
 	return Fault{
-		Name: "crash-" + point, Row: 1, What: "kill -9 at the point " + point,
+		Name: "crash-" + point, Row: 1, Alone: true, What: "kill -9 at the point " + point,
 		Run: func(ctx context.Context, a *Arena) error {
 			r := a.relays[0]
 			r.kill()
@@ -206,7 +218,10 @@ func freeze(name, what string, least time.Duration, slow bool) Fault {
 	return Fault{
 		Name: name, Row: 2, What: what, Slow: slow, Handover: true,
 		Run: func(ctx context.Context, a *Arena) error {
-			r := a.relays[0]
+			r, err := a.active(ctx)
+			if err != nil {
+				return err
+			}
 			r.signal(syscall.SIGSTOP)
 			defer r.signal(syscall.SIGCONT)
 			pause(ctx, least)
@@ -226,6 +241,29 @@ func (i *instance) comeBack(ctx context.Context) error {
 	return i.await(ctx, "streaming or standing by", func(s relay.StatusReport) bool {
 		return s.Phase == relay.PhaseStreaming || s.Phase == relay.PhaseStandby
 	})
+}
+
+// active returns the relay that streams; the only one, where there is one.
+func (a *Arena) active(ctx context.Context) (*instance, error) {
+	if len(a.relays) == 1 {
+		return a.relays[0], nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, a.cfg.Patience)
+	defer cancel()
+	for {
+		var streaming []*instance
+		for _, i := range a.relays {
+			if s, err := i.status(waiting); err == nil && s.Phase == relay.PhaseStreaming {
+				streaming = append(streaming, i)
+			}
+		}
+		if len(streaming) == 1 { // two believe it while one has not learnt of its loss
+			return streaming[0], nil
+		}
+		if !pause(waiting, 20*time.Millisecond) {
+			return nil, fmt.Errorf("%d relays stream, not one, within %v", len(streaming), a.cfg.Patience)
+		}
+	}
 }
 
 // roles returns the relay that streams and one that stands by.

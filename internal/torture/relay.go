@@ -136,6 +136,13 @@ func (i *instance) launch(doomed bool, env ...string) error {
 	return nil
 }
 
+// command returns a run of another subcommand of the relay's binary.
+func (a *Arena) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, a.binary, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us
+	return cmd
+}
+
 // addressFinder copies a log to a file and finds the address of the HTTP server in it.
 type addressFinder struct {
 	file  *os.File

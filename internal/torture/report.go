@@ -3,6 +3,7 @@ package torture
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -47,16 +48,17 @@ type FaultLine struct {
 
 // Report is the result of a run.
 type Report struct {
-	Seed      uint64                     `json:"seed"`
-	Server    string                     `json:"postgres"`
-	Took      time.Duration              `json:"took_ns"`
-	Committed int                        `json:"committed"`
-	Lost      int                        `json:"lost"`
-	Reordered int                        `json:"reordered"`
-	Lines     []Line                     `json:"invariants"`
-	Faults    []FaultLine                `json:"faults"`
-	Durations map[string][]time.Duration `json:"durations_ns"`
-	Logs      string                     `json:"logs,omitempty"`
+	Seed        uint64                     `json:"seed"`
+	Interrupted bool                       `json:"interrupted,omitempty"` // before all faults: what had happened by then was checked
+	Server      string                     `json:"postgres"`
+	Took        time.Duration              `json:"took_ns"`
+	Committed   int                        `json:"committed"`
+	Lost        int                        `json:"lost"`
+	Reordered   int                        `json:"reordered"`
+	Lines       []Line                     `json:"invariants"`
+	Faults      []FaultLine                `json:"faults"`
+	Durations   map[string][]time.Duration `json:"durations_ns"`
+	Logs        string                     `json:"logs,omitempty"`
 }
 
 // OK reports whether all invariants stand.
@@ -83,18 +85,21 @@ func (r *Report) Failed() []string {
 // Print writes the report for people.
 func (r *Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "seed %d, Postgres %s, %s\n", r.Seed, r.Server, brief(r.Took))
+	if r.Interrupted {
+		fmt.Fprintf(w, "interrupted: the %d events committed by then were checked\n", r.Committed)
+	}
 	for _, l := range r.Lines {
 		result := "PASS"
 		if !l.OK {
 			result = "FAIL"
 		}
-		fmt.Fprintf(w, "%-4s %-20s %s  %s\n", l.Invariant, l.What, result, l.Text)
+		fmt.Fprintf(w, "%-3s %-19s %s  %s\n", l.Invariant, l.What, result, l.Text)
 		for _, e := range l.Evidence {
 			fmt.Fprintf(w, "       %s\n", e)
 		}
 	}
 	for _, f := range r.Faults {
-		fmt.Fprintf(w, "fault %-24s %3d×  duplicates %d  recovered in %s, at most %s\n", f.Name, f.Times, f.Duplicates, brief(f.Mean), brief(f.Longest))
+		fmt.Fprintf(w, "fault %-22s %3d×  %d duplicates  recovery %s, at most %s\n", f.Name, f.Times, f.Duplicates, brief(f.Mean), brief(f.Longest))
 	}
 	for _, what := range sortedKeys(r.Durations) {
 		longest := time.Duration(0)
@@ -102,6 +107,9 @@ func (r *Report) Print(w io.Writer) {
 			longest = max(longest, d)
 		}
 		fmt.Fprintf(w, "%-30s %3d×  at most %s\n", what, len(r.Durations[what]), brief(longest))
+	}
+	if failed := r.Failed(); len(failed) > 0 {
+		fmt.Fprintf(w, "broken: %s\n", strings.Join(failed, ", "))
 	}
 	if r.Logs != "" {
 		fmt.Fprintf(w, "the relay's log is in %s\n", r.Logs)

@@ -12,6 +12,9 @@ import (
 const (
 	// calm is at most how long nothing happens between two faults.
 	calm = 2 * time.Second
+	// room and slowRoom are how much time must be left for a fault, and for a slow one, to be
+	// begun.
+	room, slowRoom = 5 * time.Second, 30 * time.Second
 	// settleBound is how long the stop and the audit of an interrupted run may take.
 	settleBound = 10 * time.Minute
 )
@@ -75,6 +78,7 @@ func RunOn(ctx context.Context, cfg Config, servers *Servers) (_ *Report, err er
 		cfg.needs |= f.Needs
 	}
 	setDefault(&cfg.OnPoison, "dead-letter")
+	cfg.phase("making a database and topics")
 	a, err := newArena(ctx, cfg, servers, binary)
 	if err != nil {
 		return nil, err
@@ -88,6 +92,7 @@ func RunOn(ctx context.Context, cfg Config, servers *Servers) (_ *Report, err er
 // run starts everything, injects faults and checks.
 func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 	began := time.Now()
+	a.cfg.phase("starting the relay")
 	if err := a.launch(ctx); err != nil {
 		return nil, err
 	}
@@ -101,11 +106,15 @@ func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 	var watchers, writers sync.WaitGroup
 	defer watchers.Wait()
 	defer stopWatching()
+	reporting, stopReporting := context.WithCancel(context.WithoutCancel(ctx))
+	var reporter sync.WaitGroup
+	defer reporter.Wait()
+	defer stopReporting()
 	defer writers.Wait()
 	defer stopWriting()
 	watchers.Go(func() { a.slots.run(watching) })
 	watchers.Go(func() { a.watcher.run(watching) })
-	watchers.Go(func() { a.report(watching) })
+	reporter.Go(func() { a.report(reporting) })
 	for n := range a.cfg.Writers {
 		writers.Go(func() { newWriter(a, n+1).run(writing) })
 	}
@@ -116,7 +125,7 @@ func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 	// Ctrl-C ends the faults, not the proof.
 	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBound)
 	defer cancel()
-	a.doing("settling")
+	a.enter("settling")
 	stopWriting()
 	writers.Wait()
 	a.writer.close()
@@ -126,18 +135,21 @@ func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 	if healthy { // else it has been waited for already
 		a.settle(settling)
 	}
+	a.enter("stopping the relay")
 	for _, i := range slices.Backward(a.relays) {
 		i.stop()
 	}
 	pause(settling, 5*slotInterval) // for a last look at the slot
 	stopWatching()
 	watchers.Wait()
-	a.doing("auditing")
+	a.enter("reading the topics")
 	findings, err := a.audit(settling)
 	if err != nil {
 		return nil, err
 	}
-	return a.check(newChecker(a, findings, injected), time.Since(began)), nil
+	report := a.check(newChecker(a, findings, injected), time.Since(began))
+	report.Interrupted = ctx.Err() != nil
+	return report, nil
 }
 
 // launch starts the relays. The slot is made by one without the bug, for not every bug lets
@@ -185,16 +197,15 @@ func (a *Arena) torture(ctx context.Context, faults []*Fault) []injection {
 			}
 			f = faults[n]
 		} else {
-			if len(faults) == 0 || !time.Now().Before(a.until) {
+			if f = a.draw(faults); f == nil {
 				return injected
 			}
-			f = faults[a.rng.IntN(len(faults))]
 		}
 		i := injection{fault: f, began: time.Now()}
 		a.log.Info("fault", "name", f.Name)
 		a.doing(f.Name)
 		// One that has begun is carried through: it takes back what it has done.
-		err := f.Run(context.WithoutCancel(ctx), a)
+		err := f.inject(context.WithoutCancel(ctx), a)
 		if err != nil {
 			a.violate("I7", "fault %s: %v", f.Name, err)
 		}
@@ -206,6 +217,21 @@ func (a *Arena) torture(ctx context.Context, faults []*Fault) []injection {
 		}
 		if !a.calm(ctx) {
 			return injected
+		}
+	}
+}
+
+// draw returns a fault for which there is time, or nil.
+func (a *Arena) draw(faults []*Fault) *Fault {
+	left := time.Until(a.until)
+	if len(faults) == 0 || left < min(room, a.cfg.Duration/2) {
+		return nil
+	}
+	for {
+		f := faults[a.rng.IntN(len(faults))]
+		onlySlow := !slices.ContainsFunc(faults, func(f *Fault) bool { return !f.Slow })
+		if !f.Slow || left >= slowRoom || onlySlow {
+			return f
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -47,8 +48,10 @@ func startServer(ctx context.Context, name string, options ...string) (*server, 
 // do calls the script and keeps the variables that it exports.
 func (s *server) do(ctx context.Context, action string, options ...string) error {
 	cmd := exec.CommandContext(ctx, s.script, append([]string{action, s.dir}, options...)...)
-	// The script ends what it has half started.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	// Ctrl-C is for us: a fault that has begun is carried through. When ctx ends, the script
+	// ends what it has half started.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = 30 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -137,12 +140,14 @@ func OpenServers(ctx context.Context, cfg Config) (*Servers, error) {
 	s := &Servers{PostgresURL: cfg.PostgresURL, Brokers: cfg.Brokers, nodes: cfg.Nodes}
 	var err error
 	if s.PostgresURL == "" {
+		cfg.phase("starting Postgres")
 		if s.postgres, err = startServer(ctx, "postgres.sh"); err != nil {
 			return nil, err
 		}
 		s.PostgresURL = s.postgres.env["POSTGRES_URL"]
 	}
 	if len(s.Brokers) == 0 {
+		cfg.phase("starting Kafka")
 		if s.kafka, err = startServer(ctx, "kafka.sh", "--nodes", fmt.Sprint(cfg.Nodes)); err != nil {
 			s.Close()
 			return nil, err
@@ -161,6 +166,7 @@ func (s *Servers) binary(ctx context.Context, cfg Config) (string, error) {
 	s.building.Lock()
 	defer s.building.Unlock()
 	if s.built == "" {
+		cfg.phase("building the relay")
 		dir, err := os.MkdirTemp("", "postrider-torture-bin-")
 		if err != nil {
 			return "", err

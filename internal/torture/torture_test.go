@@ -92,6 +92,15 @@ func TestRelay_StandsFaultsOfChance(t *testing.T) {
 	}
 }
 
+// The first crash hands the slot to the standby: the second must strike all the same.
+func TestRelay_StandsCrashPointsBesideAStandby(t *testing.T) {
+	t.Parallel()
+	report := torture(t, Config{Relays: 2, Script: []string{"kill", "crash-appended", "kill", "term"}})
+	if !report.OK() {
+		t.Errorf("broken: %v", report.Failed())
+	}
+}
+
 func TestRelay_StandsCrashesOfItsServers(t *testing.T) {
 	t.Parallel()
 	testserver.Kafka(t) // where the shared one cannot be had, a private one cannot either

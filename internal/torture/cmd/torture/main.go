@@ -20,8 +20,12 @@ import (
 	"github.com/postrider/postrider/internal/torture"
 )
 
-// errBroken ends the program with status 1: an invariant does not stand.
-var errBroken = errors.New("an invariant is broken")
+var (
+	// errBroken ends the program with status 1: an invariant does not stand.
+	errBroken = errors.New("an invariant is broken")
+	// errInterrupted ends it with status 130: what was checked until then stands.
+	errInterrupted = errors.New("interrupted")
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -30,10 +34,16 @@ func main() {
 	if err == nil {
 		return
 	}
-	if errors.Is(err, errBroken) {
+	switch {
+	case errors.Is(err, errBroken):
 		os.Exit(1)
+	case errors.Is(err, errInterrupted):
+		os.Exit(130)
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "torture: interrupted before there was anything to check")
+		os.Exit(130)
 	}
-	fmt.Fprintln(os.Stderr, "torture:", err)
+	fmt.Fprintln(os.Stderr, "torture: nothing was proved:", err)
 	os.Exit(2)
 }
 
@@ -50,10 +60,14 @@ func newCommand() *cobra.Command {
 		Short: "Prove the relay's guarantees on real servers",
 		Long: `Writes events to a Postgres while faults happen, reads what the relay publishes, and
 says of each invariant whether it stood. Without --postgres-url and --kafka it starts servers
-of its own, and can then crash those too. Ctrl-C ends the faults; what has happened by then
-is checked.
+of its own, and can then crash those too. A fault is begun only where it can be expected to
+end within --duration; starting the servers, settling and reading the topics come on top.
 
-Exits 1 when an invariant is broken, 2 when nothing could be proved.`,
+Ctrl-C ends the faults when the present one is over; what has happened by then is checked.
+
+Exits 0 when every invariant stands, 1 when one is broken, 2 when nothing could be proved,
+130 when it was interrupted and what it checked stands. make and go run have codes of their
+own; for these build it: go build -o bin/torture ./internal/torture/cmd/torture`,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -90,8 +104,11 @@ Exits 1 when an invariant is broken, 2 when nothing could be proved.`,
 				report.Print(cmd.OutOrStdout())
 				fmt.Fprintf(cmd.OutOrStdout(), "repeat with: make torture ARGS='%s'\n", repeat(report.Seed))
 			}
-			if !report.OK() {
+			switch {
+			case !report.OK():
 				return errBroken
+			case report.Interrupted:
+				return errInterrupted
 			}
 			return nil
 		},
@@ -139,15 +156,21 @@ func runMatrix(cmd *cobra.Command, cfg torture.Config, screen *screen, asJSON bo
 	} else {
 		fmt.Fprintf(cmd.OutOrStdout(), "repeat with: make torture ARGS='%s'\n", repeat(cfg.Seed))
 	}
-	if err != nil {
-		return err
-	}
 	for _, row := range rows {
-		if !row.OK() {
+		if row.Report != nil && !row.Report.OK() {
 			return errBroken
 		}
 	}
-	return nil
+	if cmd.Context().Err() != nil {
+		fmt.Fprintf(os.Stderr, "interrupted after %d rows\n", len(rows))
+		return errInterrupted
+	}
+	for _, row := range rows {
+		if row.Error != "" {
+			err = errors.Join(err, fmt.Errorf("%s: %s", row.Fault, row.Error))
+		}
+	}
+	return err
 }
 
 func printFaults(cmd *cobra.Command) {
@@ -176,11 +199,23 @@ type screen struct {
 	out      *os.File
 	terminal bool
 	shown    int
+	phase    string
 }
 
 func (s *screen) show(p torture.Progress) {
-	line := fmt.Sprintf("%s left  %d committed  %d delivered  %d faults  %s",
-		p.Left.Round(time.Second), p.Committed, p.Delivered, p.Faults, p.Doing)
+	line := p.Phase
+	if p.Phase == "" {
+		line = p.Doing
+		if p.Left > 0 {
+			line = fmt.Sprintf("%s left  %s", p.Left.Round(time.Second), line)
+		}
+	}
+	if p.Committed > 0 {
+		line += fmt.Sprintf("  %d committed  %d delivered  %d faults", p.Committed, p.Delivered, p.Faults)
+	}
+	if p.Phase != s.phase {
+		s.phase, s.shown = p.Phase, 0
+	}
 	s.shown++
 	switch {
 	case s.terminal:
