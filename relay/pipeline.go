@@ -191,7 +191,7 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	closeConn(p.conn)
 	switch {
 	case stop.Err() != nil:
-		return nil
+		return nil //nolint:nilerr // told to stop in the middle
 	case err != nil:
 		return err
 	case held.Confirmed > confirmed:

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -250,7 +249,7 @@ func (r *repair) aggregates(ctx context.Context, conn *pgx.Conn, ids []eventKey)
 	}
 	texts := make([]string, len(ids))
 	for i, id := range ids {
-		texts[i] = uuid.UUID(id).String()
+		texts[i] = formatUUID(id)
 	}
 	columns := r.cfg.Outbox.Columns
 	rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT DISTINCT %s::text FROM %s WHERE %s::text = ANY($1) ORDER BY 1`,

@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"hash/maphash"
 	"time"
@@ -14,21 +13,12 @@ import (
 // eventKey is an event's id in the least memory: a uuid's bytes, or of any other id a hash.
 type eventKey [16]byte
 
-func keyOf(id []byte) (k eventKey) {
-	if len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-' {
-		var digits [32]byte
-		n := copy(digits[:], id[:8])
-		n += copy(digits[n:], id[9:13])
-		n += copy(digits[n:], id[14:18])
-		n += copy(digits[n:], id[19:23])
-		copy(digits[n:], id[24:])
-		if _, err := hex.Decode(k[:], digits[:]); err == nil {
-			return k
-		}
+func keyOf(id []byte) eventKey {
+	if uuid, ok := parseUUID(string(id)); ok {
+		return uuid
 	}
 	sum := sha256.Sum256(id)
-	copy(k[:], sum[:])
-	return k
+	return eventKey(sum[:16])
 }
 
 // survey is what the kept rows are, and which of them Kafka has. It takes about a hundred

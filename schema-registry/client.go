@@ -241,6 +241,22 @@ func (c *Client) Versions(ctx context.Context, subject string) ([]int, error) {
 	return versions, nil
 }
 
+// DeleteSubject deletes every version of subject. What is deleted keeps its IDs and can be
+// registered again; permanent, which a first deletion without it must precede, removes the
+// subject for good.
+func (c *Client) DeleteSubject(ctx context.Context, subject string, permanent bool) error {
+	path := subjectPath(subject)
+	if permanent {
+		path += "?permanent=true"
+	}
+	var versions []int
+	if err := c.do(ctx, http.MethodDelete, path, nil, &versions); err != nil {
+		return fmt.Errorf("delete subject %q: %w", subject, err)
+	}
+	c.registered.forget(func(r registration) bool { return r.subject == subject })
+	return nil
+}
+
 func subjectPath(subject string, more ...string) string {
 	// A subject of dots alone would be taken for a relative path.
 	path := "/subjects/" + strings.ReplaceAll(url.PathEscape(subject), ".", "%2E")

@@ -125,6 +125,36 @@ func TestClient_CachesWhatCannotChange(t *testing.T) {
 	}
 }
 
+func TestClient_DeletesASubjectAndForgetsIt(t *testing.T) {
+	t.Parallel()
+	url, _ := countingServer(t, newTestHandler())
+	c := newTestClient(t, ClientConfig{URL: url})
+	ctx := t.Context()
+	if err := c.DeleteSubject(ctx, "s", false); !IsNotFound(err) {
+		t.Errorf("an unknown subject: %v", err)
+	}
+	id, err := c.Register(ctx, "s", record("a"))
+	must(t, err)
+	if err := c.DeleteSubject(ctx, "s", true); err == nil {
+		t.Error("a subject is deleted for good at once")
+	}
+	must(t, c.DeleteSubject(ctx, "s", false))
+	if _, err := c.Latest(ctx, "s"); !IsNotFound(err) {
+		t.Errorf("Latest after the deletion: %v", err)
+	}
+	if again, err := c.Register(ctx, "s", record("a")); err != nil || again != id {
+		t.Errorf("registered again = %d, %v, want %d", again, err, id)
+	}
+	if _, err := c.Latest(ctx, "s"); err != nil {
+		t.Errorf("the second registration never reached the registry: %v", err)
+	}
+	must(t, c.DeleteSubject(ctx, "s", false))
+	must(t, c.DeleteSubject(ctx, "s", true))
+	if names, err := c.Subjects(ctx); err != nil || len(names) != 0 {
+		t.Errorf("subjects in the end: %v, %v", names, err)
+	}
+}
+
 func TestClient_FailureIsNotCached(t *testing.T) {
 	t.Parallel()
 	var down atomic.Bool

@@ -46,3 +46,15 @@ func (c *lru[K, V]) put(key K, value V) {
 		delete(c.entries, oldest.key)
 	}
 }
+
+// forget removes the entries whose key is one of those.
+func (c *lru[K, V]) forget(those func(K) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, e := range c.entries {
+		if those(key) {
+			c.order.Remove(e)
+			delete(c.entries, key)
+		}
+	}
+}

@@ -59,6 +59,7 @@ the schemas compatible.`,
 		newSchemaCommand(),
 		newStatusCommand(),
 		newVersionCommand(),
+		newBenchCommand(),
 	)
 	return root
 }

@@ -77,7 +77,10 @@ func publicObjects(t *testing.T, conn *pgx.Conn) []string {
 	return names
 }
 
-var outboxObjects = []string{"outbox", "outbox_create_partitions", "outbox_emit", "outbox_schema"}
+var outboxObjects = []string{
+	"outbox", "outbox_confirmed_xid", "outbox_create_partitions", "outbox_drop_partitions", "outbox_emit",
+	"outbox_schema", "outbox_trim_default",
+}
 
 func TestOutboxSQL_AppliesAndRevertsWithGoose(t *testing.T) {
 	t.Parallel()

@@ -57,7 +57,7 @@ replaced from the environment, a value file:PATH by the file's content.`,
 			if err != nil {
 				return usageError(err)
 			}
-			limitMemory(cfg)
+			limitMemory(cfg, r)
 			logger.Info("postrider relay", "version", buildVersion(), "name", cfg.Name)
 			return r.Run(cmd.Context())
 		},
@@ -67,9 +67,12 @@ replaced from the environment, a value file:PATH by the file's content.`,
 	return cmd
 }
 
+// parkedInterval is how often it is asked how much is parked.
+const parkedInterval = 5 * time.Second
+
 // limitMemory makes the garbage collector work harder before the heap grows beyond what the
 // relay needs: about four times what may be in flight. GOMEMLIMIT in the environment wins.
-func limitMemory(cfg relay.Config) {
+func limitMemory(cfg relay.Config, r *relay.Relay) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
@@ -78,10 +81,17 @@ func limitMemory(cfg relay.Config) {
 		inFlight = relay.DefaultMaxInFlightBytes
 	}
 	limit := int64(4*inFlight) + 16<<20
-	if cfg.OnPoison == "halt-key" {
-		limit += relay.MaxParkedBytes
-	}
 	debug.SetMemoryLimit(limit)
+	if cfg.OnPoison != "halt-key" {
+		return
+	}
+	go func() { // until the process ends: what is parked needs room of its own
+		for range time.Tick(parkedInterval) {
+			if parked := r.Status().Parked; parked != nil {
+				debug.SetMemoryLimit(limit + min(2*(int64(parked.Events)*32+int64(parked.Keys)*256), relay.MaxParkedBytes))
+			}
+		}
+	}()
 }
 
 // configProblems lists the joined problems of a configuration, one a line.

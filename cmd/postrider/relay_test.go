@@ -23,7 +23,7 @@ import (
 
 // asCommand makes the test binary behave as postrider, so that tests can send signals to a
 // process of its own; it has the race detector where the tests have it.
-const asCommand = "POSTRIDER_TEST_AS_COMMAND"
+const asCommand = "TEST_AS_POSTRIDER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/postrider/postrider/internal/benchmark"
+	"github.com/postrider/postrider/relay"
+)
+
+// benchFlags say where to measure and how much.
+type benchFlags struct {
+	config         configFlags
+	postgresURL    string
+	brokers        []string
+	events         int
+	rows           []int
+	payload        int
+	partitions     int
+	latencyRate    int
+	latencySeconds int
+	asJSON         bool
+}
+
+func newBenchCommand() *cobra.Command {
+	var b benchFlags
+	cmd := &cobra.Command{
+		Use:   "bench (-c FILE | --postgres-url URL --kafka HOST:PORT)",
+		Short: "Measure the whole line on your own Postgres and Kafka",
+		Long: `Loads events into a table of its own, reads them from the replication slot and throws them
+away, greedily and at the relay's pace, then drains them to a topic of its own with a relay,
+and last measures the latency from commit to consumer. It prints rates, CPU, memory and
+latency, and says what limits.
+
+Everything it makes is called postrider_bench_… and is removed at the end, after Ctrl-C too:
+a schema, a publication, one replication slot at a time, topics, consumer groups and a
+subject. The role needs REPLICATION and CREATE on the database, Postgres wal_level = logical,
+the Kafka user the right to create and delete topics. Without a registry in the
+configuration it serves one itself for the time.
+
+It loads the servers as much as they bear. Other replication slots of the same Postgres
+have to decode its rows too. CPU and memory are read from /proc: on Linux only, and the
+walsender's only where Postgres runs on this machine.
+
+Exits 0 when everything was measured, 1 when the servers do not allow it or a measurement
+failed, 2 on wrong usage, 3 when a server could not be reached.`,
+		Example: `  postrider bench -c postrider.yaml
+  postrider bench --postgres-url postgres://me@127.0.0.1/app --kafka 127.0.0.1:9092
+  postrider bench -c postrider.yaml --events 1000000 --rows-per-transaction 10 --json`,
+		Args: usageNoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd) },
+	}
+	b.config.addFile(cmd)
+	f := cmd.Flags()
+	f.StringVar(&b.postgresURL, "postgres-url", "", "in place of postgres.url of the configuration")
+	f.StringSliceVar(&b.brokers, "kafka", nil, "in place of kafka.brokers of the configuration, host:port (repeatable)")
+	f.IntVar(&b.events, "events", 200_000, "events in each drain")
+	f.IntSliceVar(&b.rows, "rows-per-transaction", []int{1, 100}, "events in a transaction; one drain for each")
+	f.IntVar(&b.payload, "payload-bytes", 300, "size of an event's JSON, about")
+	f.IntVar(&b.partitions, "partitions", 8, "partitions of the topics")
+	f.IntVar(&b.latencyRate, "latency-rate", 500, "events a second while the latency is measured; 0 leaves that out")
+	f.IntVar(&b.latencySeconds, "latency-seconds", 10, "for how long the latency is measured")
+	f.BoolVar(&b.asJSON, "json", false, "print as JSON; null is what is not known")
+	return cmd
+}
+
+func (b *benchFlags) run(cmd *cobra.Command) error {
+	cfg, err := relay.LoadConfig(b.config.file, os.Environ(), b.config.set)
+	if err != nil {
+		return usageError(configProblems(err))
+	}
+	if b.postgresURL != "" {
+		cfg.Postgres.URL = relay.SecretURL(b.postgresURL)
+	}
+	if len(b.brokers) > 0 {
+		cfg.Kafka.Brokers = b.brokers
+	}
+	if err := checkBenchConfig(cfg); err != nil {
+		return err
+	}
+	if err := b.check(); err != nil {
+		return usageError(err)
+	}
+	bar := newWorkBar(cmd.ErrOrStderr())
+	report, err := benchmark.Run(cmd.Context(), benchmark.Config{
+		Postgres: cfg.Postgres, Kafka: cfg.Kafka, Registry: cfg.Registry, Headers: cfg.Outbox.Headers,
+		Events: b.events, RowsPerTransaction: b.rows, PayloadBytes: b.payload, Partitions: b.partitions,
+		LatencyRate: b.latencyRate, LatencyTime: time.Duration(b.latencySeconds) * time.Second,
+		Progress: bar.show,
+	})
+	bar.end()
+	switch { // what was measured before something failed is worth having
+	case err != nil && len(report.Drains) == 0:
+	case b.asJSON:
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		enc.SetIndent("", "  ")
+		err = errors.Join(err, enc.Encode(report))
+	default:
+		printBench(cmd.OutOrStdout(), report)
+	}
+	if err != nil {
+		return benchError(err)
+	}
+	if l := report.Latency; l != nil && l.Missing+l.Duplicate > 0 {
+		return &exitError{exitNo, fmt.Errorf("bench: %d events did not arrive in time and %d came twice: look at the brokers first, and report it if they were well",
+			l.Missing, l.Duplicate)}
+	}
+	return nil
+}
+
+// check returns every flag that is wrong.
+func (b *benchFlags) check() error {
+	var wrong []error
+	atLeast := func(flag string, value, least int) {
+		if value < least {
+			wrong = append(wrong, fmt.Errorf("--%s: %d is less than %d", flag, value, least))
+		}
+	}
+	atLeast("events", b.events, 1)
+	atLeast("payload-bytes", b.payload, benchmark.MinPayloadBytes)
+	if b.payload > benchmark.MaxPayloadBytes {
+		wrong = append(wrong, fmt.Errorf("--payload-bytes: %d is more than %d", b.payload, benchmark.MaxPayloadBytes))
+	}
+	atLeast("partitions", b.partitions, 1)
+	atLeast("latency-rate", b.latencyRate, 0)
+	atLeast("latency-seconds", b.latencySeconds, 1)
+	if len(b.rows) == 0 {
+		wrong = append(wrong, errors.New("--rows-per-transaction: there is no number"))
+	}
+	for i, n := range b.rows {
+		atLeast("rows-per-transaction", n, 1)
+		if slices.Contains(b.rows[:i], n) {
+			wrong = append(wrong, fmt.Errorf("--rows-per-transaction: %d is there twice", n))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// checkBenchConfig checks the parts of a configuration that the benchmark uses.
+func checkBenchConfig(cfg relay.Config) error {
+	used := relay.Config{
+		Name: "bench", Postgres: relay.PostgresConfig{URL: cfg.Postgres.URL, TLS: cfg.Postgres.TLS},
+		Kafka: cfg.Kafka, Registry: cfg.Registry, Outbox: relay.OutboxConfig{Headers: cfg.Outbox.Headers},
+	}
+	if used.Registry.URL == "" {
+		used.Registry.URL = "http://127.0.0.1" // one is served
+	}
+	if cfg.Postgres.URL == "" || len(cfg.Kafka.Brokers) == 0 {
+		return usageError(errors.New("name the servers: -c postrider.yaml, or --postgres-url and --kafka"))
+	}
+	if err := used.Validate(); err != nil {
+		return usageError(configProblems(err))
+	}
+	return nil
+}
+
+// benchError gives err its exit code.
+func benchError(err error) error {
+	err = fmt.Errorf("bench: %w", err)
+	var down *benchmark.UnreachableError
+	if errors.As(err, &down) {
+		return unreachable(err)
+	}
+	return err
+}
+
+const notKnown = "not known"
+
+// printBench prints a column for each drain.
+func printBench(w io.Writer, r benchmark.Report) {
+	fmt.Fprintf(w, "%s of %d bytes, %s; Postgres %s, round trip %.2f ms; Kafka, round trip %.2f ms; %s registry\n\n",
+		count(r.Events, "event"), r.PayloadBytes, count(r.Partitions, "partition"), r.Server, r.PostgresRoundTrip, r.KafkaRoundTrip, r.Registry)
+	line := func(name, unit string, value func(benchmark.Drain) string) {
+		fmt.Fprintf(w, "%-22s%-19s", name, unit)
+		for _, d := range r.Drains {
+			fmt.Fprintf(w, "%11s", value(d))
+		}
+		fmt.Fprintln(w)
+	}
+	number := func(decimals int, of func(benchmark.Drain) *float64) func(benchmark.Drain) string {
+		return func(d benchmark.Drain) string {
+			v := of(d)
+			if v == nil {
+				return notKnown
+			}
+			return thousands(*v, decimals)
+		}
+	}
+	line("rows in a transaction", "", func(d benchmark.Drain) string { return thousands(float64(d.RowsPerTransaction), 0) })
+	line("raw read, greedy", "rows/s", number(0, func(d benchmark.Drain) *float64 { return &d.Greedy.RowsPerSecond }))
+	line("  its walsender", "CPU s per million", number(1, func(d benchmark.Drain) *float64 { return d.Greedy.WalsenderCPU }))
+	line("raw read, paced", "rows/s", number(0, func(d benchmark.Drain) *float64 { return &d.Paced.RowsPerSecond }))
+	line("  its walsender", "CPU s per million", number(1, func(d benchmark.Drain) *float64 { return d.Paced.WalsenderCPU }))
+	line("relay", "events/s", number(0, func(d benchmark.Drain) *float64 { return d.EventsPerSecond }))
+	line("  to raw, paced", "", number(2, func(d benchmark.Drain) *float64 { return d.Ratio }))
+	line("  its CPU", "s per million", number(1, func(d benchmark.Drain) *float64 { return d.RelayCPU }))
+	line("  its walsender", "CPU s per million", number(1, func(d benchmark.Drain) *float64 { return d.WalsenderCPU }))
+	line("  its memory, peak", "MB", number(0, func(d benchmark.Drain) *float64 {
+		if d.PeakMemory == nil {
+			return nil
+		}
+		megabytes := *d.PeakMemory / 1e6
+		return &megabytes
+	}))
+	line("  acknowledged after", "ms", number(0, func(d benchmark.Drain) *float64 { return d.AckTime }))
+
+	fmt.Fprintln(w, "\nwhat limits")
+	for _, d := range r.Drains {
+		fmt.Fprintf(w, "  %s a transaction: %s: %s\n", count(d.RowsPerTransaction, "row"), strings.ToUpper(d.Verdict.Limit), d.Verdict.Why)
+	}
+	if r.Disturbed() {
+		fmt.Fprintf(w, "  Something else kept %.1f of the %d cores here busy before it began: the figures are of what was left.\n", *r.Background, r.Cores)
+	}
+	if l := r.Latency; l != nil {
+		fmt.Fprintf(w, "\nlatency from commit to consumer, %s events/s (%s)\n  p50 %.1f ms, p99 %.1f ms, at most %.1f ms\n",
+			thousands(l.Rate, 0), count(l.Events, "event"), l.P50, l.P99, l.Max)
+		if l.Rate < 0.95*float64(l.WantRate) {
+			fmt.Fprintf(w, "  Postgres committed no more than that; %d were asked for\n", l.WantRate)
+		}
+	}
+}
+
+// thousands prints a number with commas.
+func thousands(v float64, decimals int) string {
+	text := strconv.FormatFloat(v, 'f', decimals, 64)
+	whole, fraction, _ := strings.Cut(text, ".")
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + "," + whole[i:]
+	}
+	if fraction != "" {
+		whole += "." + fraction
+	}
+	return whole
+}

@@ -1,0 +1,206 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postrider/postrider/relay/transcode"
+	"github.com/postrider/postrider/schema-registry/avroschema"
+)
+
+const (
+	// lineEvents is how many events fill about a chunk.
+	lineEvents = 200
+
+	lineSchema = `{"type":"record","namespace":"order","name":"created","fields":[
+		{"name":"seq","type":"long"},{"name":"customer","type":"string"},{"name":"currency","type":"string"},
+		{"name":"total","type":"double"},{"name":"status","type":"string"},
+		{"name":"lines","type":{"type":"array","items":{"type":"record","name":"line","fields":[
+			{"name":"sku","type":"string"},{"name":"qty","type":"int"}]}}},
+		{"name":"note","type":"string"}]}`
+	linePayload = `{"seq" : 123456, "customer" : "customer-3456", "currency" : "EUR", "total" : 34.56, "status" : "CREATED", ` +
+		`"lines" : [{"sku" : "SKU-350", "qty" : 5}], ` +
+		`"note" : "c4ca4238a0b923820dcc509a6f75849bc81e728d9d4c2f636f067f89cc14862ceccbc87e4b5ce2fe28308fd9f2a7baf3a87ff679a2f3e71d9181a67b7542122cabcdef"}`
+)
+
+// line is the encoder's side of a session, from bytes of the stream to records in a block,
+// without servers: the topic and the schema are known already.
+type line struct {
+	*Encoder
+	tb       testing.TB
+	topic    *topic
+	relation *Relation
+	begin    wire
+	inserts  []wire
+	commit   wire
+	tickets  []Ticket
+}
+
+func newLine(tb testing.TB) *line {
+	tb.Helper()
+	cfg := minimalConfig()
+	cfg.Registry.LatestTTL = time.Hour
+	cfg = cfg.withDefaults()
+	log, m := slog.New(slog.DiscardHandler), newMetrics(prometheus.NewRegistry(), cfg.Name)
+	e, err := newEncoder(&cfg, log, newStatus(log, m), m)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	parsed, err := avroschema.Parse(lineSchema)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	compiled, err := transcode.Compile(parsed)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e.schemas = newSchemas(nil, &cfg, log)
+	e.schemas.latest["order.created"] = &subjectSchema{framing: newFraming(1), id: 1, version: 1, transcoder: compiled, fetched: time.Now()}
+	l := &line{Encoder: e, tb: tb, relation: outboxRelation(), topic: &topic{name: "order", murmur2: sarama.NewMurmur2Partitioner("order")}}
+	for id := range int32(8) {
+		l.topic.partitions = append(l.topic.partitions, &partition{topic: "order", id: id})
+	}
+	e.cluster = &cluster{topics: map[string]*topic{"order": l.topic}}
+	e.cluster.message.Key = &e.cluster.key
+	e.checkpoint = NewCheckpoint(0, func(time.Time) {})
+	e.owed, e.block = new(deadLetters), new(block)
+
+	at := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
+	l.begin, l.commit = wireBegin(100, at, 7), wireCommit(100, 200, at)
+	for i := range lineEvents {
+		row := outboxRow(l.relation, map[string]string{
+			"id": fmt.Sprintf("0199aa00-0000-7000-8000-%012d", i), "aggregate_id": fmt.Sprintf("order-%d", i), "payload": linePayload,
+		})
+		l.inserts = append(l.inserts, wireInsert(l.relation.OID, row.New...))
+	}
+	l.message(wireRelation(l.relation))
+	return l
+}
+
+func (l *line) message(msg wire) {
+	if err := l.Encoder.message(context.Background(), context.Background(), msg); err != nil {
+		l.tb.Fatal(err)
+	}
+}
+
+// transaction takes one transaction with every event through the line, and has it
+// acknowledged.
+func (l *line) transaction() {
+	l.block.reset()
+	l.message(l.begin)
+	for _, msg := range l.inserts {
+		l.message(msg)
+	}
+	l.message(l.commit)
+	l.tickets = l.tickets[:0]
+	for i := range l.block.meta {
+		l.tickets = append(l.tickets, l.block.meta[i].ticket)
+	}
+	l.checkpoint.Ack(l.tickets)
+}
+
+// Not parallel: AllocsPerRun counts the allocations of the whole process.
+func TestLine_CostsNoAllocationFromTheStreamToTheBlock(t *testing.T) {
+	l := newLine(t)
+	allocs := testing.AllocsPerRun(100, l.transaction)
+	if n := len(l.block.records); n != lineEvents {
+		t.Fatalf("the block has %d records, want %d", n, lineEvents)
+	}
+	if allocs != 0 {
+		t.Errorf("a transaction of %d events costs %v allocations", lineEvents, allocs)
+	}
+}
+
+func BenchmarkRoute(b *testing.B) {
+	l := newLine(b)
+	change := outboxRow(l.relation, map[string]string{"payload": linePayload})
+	var e Event
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := l.router.Route(change, &e); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRecord is an event on its way into the block: topic, partition, Avro, headers.
+func BenchmarkRecord(b *testing.B) {
+	l := newLine(b)
+	l.message(l.begin)
+	change := outboxRow(l.relation, map[string]string{"payload": linePayload})
+	var e Event
+	if _, err := l.router.Route(change, &e); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(l.block.records) == lineEvents {
+			l.block.reset()
+		}
+		if err := l.record(b.Context(), &e, l.position); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkChunk is the source's share: a message copied into its chunk.
+func BenchmarkChunk(b *testing.B) {
+	l := newLine(b)
+	var c chunk
+	b.SetBytes(int64(len(l.inserts[0])))
+	b.ReportAllocs()
+	for b.Loop() {
+		if c.full() {
+			c.reset()
+		}
+		c.appendWAL(l.inserts[0])
+	}
+}
+
+// BenchmarkBatch is the publisher's share: records queued at their partitions and gathered in
+// batches as they are sent.
+func BenchmarkBatch(b *testing.B) {
+	l := newLine(b)
+	l.transaction()
+	p := &Publisher{codec: sarama.CompressionLZ4}
+	b.ReportAllocs()
+	events := 0
+	for b.Loop() {
+		for i := range l.block.records {
+			part := l.block.meta[i].partition
+			part.queue.push(queuedRecord{block: l.block, index: int32(i)})
+		}
+		for _, part := range l.topic.partitions {
+			for part.queue.len() > 0 {
+				p.fill(part)
+				part.batch = nil // acknowledged
+			}
+		}
+		events += len(l.block.records)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(events), "ns/event")
+}
+
+// BenchmarkLine is everything between the source and the publisher, for an event in a
+// transaction of many and for one in a transaction of its own.
+func BenchmarkLine(b *testing.B) {
+	for _, events := range []int{1, lineEvents} {
+		b.Run(fmt.Sprintf("%d-a-transaction", events), func(b *testing.B) {
+			l := newLine(b)
+			l.inserts = l.inserts[:events]
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				l.transaction()
+				n += events
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
+		})
+	}
+}
