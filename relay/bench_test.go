@@ -180,7 +180,7 @@ func BenchmarkBatch(b *testing.B) {
 		}
 		for _, part := range l.topic.partitions {
 			for part.queue.len() > 0 {
-				p.fill(part)
+				p.fill(part, maxBatchBytes)
 				p.settled(part)
 			}
 		}

@@ -12,6 +12,7 @@ type block struct {
 	headers []headerSpans
 	records []blockRecord
 
+	shared  int // how much of bytes is what all records share
 	unacked int // the publisher's count
 	size    int // what it takes of the budget
 }
@@ -32,6 +33,7 @@ type blockRecord struct {
 	key, value   span
 	id           span   // of the event; null for none
 	first, after uint32 // its headers: headers[first:after]
+	size         uint32 // as it travels, about
 	partition    *partition
 	ticket       Ticket
 	position     Position
@@ -42,6 +44,7 @@ type blockRecord struct {
 func (b *block) begin(shared []byte) {
 	if len(b.bytes) == 0 {
 		b.bytes = append(b.bytes, shared...)
+		b.shared = len(shared)
 	}
 }
 
@@ -98,6 +101,7 @@ func (b *block) truncate(m mark) { b.bytes, b.headers = b.bytes[:m.bytes], b.hea
 // add completes the record whose headers were added since m.
 func (b *block) add(m mark, r blockRecord) {
 	r.first, r.after = uint32(m.headers), uint32(len(b.headers))
+	r.size = uint32(len(b.bytes) - m.bytes + b.shared)
 	b.records = append(b.records, r)
 }
 
@@ -111,13 +115,4 @@ const (
 // memory estimates what the block occupies.
 func (b *block) memory() int {
 	return len(b.bytes) + len(b.records)*recordOverhead + len(b.headers)*headerOverhead
-}
-
-// bytesOf returns the size of a record as it travels, about.
-func (b *block) bytesOf(r *blockRecord) int {
-	size := r.key.len() + r.value.len()
-	for _, h := range b.headers[r.first:r.after] {
-		size += h.name.len() + h.value.len()
-	}
-	return size
 }

@@ -66,7 +66,8 @@ type Encoder struct {
 	position  Position // of the next event
 	commit    time.Time
 	xid       uint32
-	now       time.Time // the server's clock
+	now       time.Time // the server's clock at the end of the chunk
+	clock     time.Time // ours when the chunk, or an event that was waited for, was begun
 }
 
 // repairing is what an encoder does differently during a repair: it passes over what Kafka
@@ -108,7 +109,7 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 	defer close(e.publisher.in)
 	e.block = e.emptyBlock()
 	for c := range ch.filled {
-		e.now = postgresTime(c.serverTime)
+		e.now, e.clock = postgresTime(c.serverTime), time.Now()
 		e.metrics.received.Add(float64(len(c.buf)))
 		if e.parked != nil && !e.parked.known {
 			if err := e.recallParked(ctx, stop); err != nil {
@@ -322,7 +323,7 @@ func (e *Encoder) stand(ctx, stop context.Context, position Position, err error)
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
-	case <-t.C:
+	case e.clock = <-t.C:
 		return nil
 	case <-stop.Done():
 		return errStopped
@@ -434,7 +435,7 @@ func (e *Encoder) value(ctx context.Context, ev *Event) (span, error) {
 		}
 		return e.transcode(ev, subject, s)
 	}
-	s, err := e.schemas.latestOf(ctx, subject, time.Now())
+	s, err := e.schemas.latestOf(ctx, subject, e.clock)
 	if err != nil {
 		return null, err
 	}

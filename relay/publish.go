@@ -11,9 +11,13 @@ import (
 )
 
 const (
-	// batchBytes bounds a batch before compression, so that it fits the brokers' default of
-	// one megabyte after it whatever it holds. A single record may be larger.
-	batchBytes = 512 << 10
+	// The batches of a request share sharedBatchBytes before compression: large ones where there are
+	// few, for a partition has one batch on its way at a time, small ones where there are many,
+	// which cost less memory and are no slower. The largest fits the brokers' default of one
+	// megabyte whatever it holds. A single record may be larger.
+	minBatchBytes    = 128 << 10
+	maxBatchBytes    = 512 << 10
+	sharedBatchBytes = 1 << 20
 	// requestBytes bounds a request.
 	requestBytes = 4 << 20
 	// spareSpaces is for how many batches memory is kept.
@@ -204,6 +208,7 @@ func (p *Publisher) send(ctx context.Context) error {
 	}
 	loads := make(map[*broker]*load)
 	asked := make(map[string]error) // topics whose metadata were asked for in this round
+	limit := min(max(sharedBatchBytes/max(len(p.ready), 1), minBatchBytes), maxBatchBytes)
 	kept := p.ready[:0]
 	for i, part := range p.ready {
 		if ctx.Err() != nil {
@@ -227,7 +232,7 @@ func (p *Publisher) send(ctx context.Context) error {
 			loads[b] = l
 		}
 		part.state = partitionSent
-		l.bytes += p.fill(part)
+		l.bytes += p.fill(part, limit)
 		l.request.AddBatch(part.topic, part.id, &part.batch.batch)
 		l.parts = append(l.parts, part)
 	}
@@ -281,18 +286,18 @@ func (p *Publisher) brokerOf(part *partition, asked map[string]error) (*broker, 
 	return b, nil
 }
 
-// fill gives part a batch, unless it has one to send again, and returns its size. A batch
+// fill gives part a batch of up to limit bytes, unless it has one to send again, and returns
+// its size. A batch
 // that is sent again is the same to the byte and has the same sequence number: that is how
 // the broker knows it.
-func (p *Publisher) fill(part *partition) (bytes int) {
+func (p *Publisher) fill(part *partition, limit int) (bytes int) {
 	if part.batch != nil {
-		return batchBytes
+		return limit
 	}
 	n := 0
 	for n < part.queue.len() && n < batchRecords && (part.limit == 0 || n < part.limit) {
-		q := part.queue.peek(n)
-		size := q.block.bytesOf(q.record())
-		if n > 0 && bytes+size > batchBytes {
+		size := int(part.queue.peek(n).record().size)
+		if n > 0 && bytes+size > limit {
 			break
 		}
 		bytes += size

@@ -53,14 +53,15 @@ var reserved = map[string]bool{
 }
 
 // cloudEvent adds the headers of CloudEvents' Kafka binding in binary mode, but for the
-// content type (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2).
+// content type (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2). What many records
+// have in common stands together: to the compression it is one repetition, not several.
 func (e *Encoder) cloudEvent(b *block, ev *Event, key, id span) {
 	b.headers = append(b.headers,
 		e.shared.specVersion,
-		headerSpans{e.shared.id, id},
-		headerSpans{e.shared.kind, b.copy(ev.Type)},
 		e.shared.source,
-		headerSpans{e.shared.subject, key})
+		headerSpans{e.shared.kind, b.copy(ev.Type)},
+		headerSpans{e.shared.subject, key},
+		headerSpans{e.shared.id, id})
 	start := len(b.bytes)
 	b.bytes = appendTime(b.bytes, ev.CreatedAt, e.commit)
 	b.header(e.shared.time, b.since(start))
