@@ -2,13 +2,9 @@ package bench_test
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"os"
-	"runtime"
-	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/postrider/postrider/internal/benchmark"
 	"github.com/postrider/postrider/internal/testserver"
 	"github.com/postrider/postrider/outbox"
 	"github.com/postrider/postrider/relay"
@@ -27,50 +24,73 @@ const (
 	partitions    = 8
 	// settle is how long a relay that has just started is left alone.
 	settle = 3 * time.Second
+	// patience is how long a process may stand still. Postgres decodes a large transaction for
+	// long before it sends anything.
+	patience     = 3 * time.Minute
+	pollInterval = 20 * time.Millisecond
 )
 
-var (
-	//go:embed testdata/workload.sql
-	workloadSQL string
-	//go:embed testdata/order.created.avsc
-	orderSchema string
-)
-
-// rig is what a benchmark works on: a database with the outbox and a publication, and a
-// registry with the schema of the events. All of it goes when the benchmark ends.
+// rig is what a benchmark of the line works on: a database with the outbox and a publication,
+// and a registry with the schema of the events. All of it goes when the benchmark ends.
 type rig struct {
 	b           *testing.B
 	url         string
 	db          *pgx.Conn
+	kafka       *kadm.Client
+	registry    *schemaregistry.Client
 	registryURL string
 	name        string // of the publication, and of the slot before the loaded events
-	slots       int    // how many were made for relays
+	slots       int    // how many were made besides
+	noteBytes   int
 }
 
 func newRig(b *testing.B) *rig {
 	b.Helper()
-	for _, variable := range []string{"POSTGRES_URL", "KAFKA_BROKERS"} {
-		if os.Getenv(variable) == "" {
-			testserver.Absent(b, variable+" is not set; run the benchmarks by `make bench`, which starts the servers")
-		}
-	}
+	needServers(b, "POSTGRES_URL", "KAFKA_BROKERS")
 	r := &rig{b: b, url: testserver.Postgres(b), name: testserver.UniqueName(b)}
-	var err error
-	if r.db, err = pgx.Connect(b.Context(), r.url); err != nil {
-		b.Fatalf("connect to the database of the benchmark: %v", err)
+	r.db = connect(b, r.url)
+	client, err := kgo.NewClient(kgo.SeedBrokers(testserver.Kafka(b)...))
+	if err != nil {
+		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = r.db.Close(context.Background()) })
+	b.Cleanup(client.Close)
+	r.kafka = kadm.NewClient(client)
 	ddl, err := outbox.TableDDL(relay.DefaultTable)
 	if err != nil {
 		b.Fatal(err)
 	}
 	r.exec(ddl.Up)
-	r.exec(workloadSQL)
+	r.prepareWorkload()
 	r.exec("CREATE PUBLICATION " + r.name + " FOR TABLE outbox WITH (publish = 'insert', publish_via_partition_root = true)")
-	r.registryURL = r.startRegistry()
-	r.registerSchema()
-	r.logMachine()
+	r.registryURL = startRegistry(b, nil).url
+	if r.registry, err = schemaregistry.NewClient(schemaregistry.ClientConfig{URL: r.registryURL}); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(r.registry.Close)
+	r.register("order.created", benchmark.OrderSchema)
+	r.noteServers()
+	b.Logf("load average %s", loadAverage())
 	return r
+}
+
+func needServers(b *testing.B, variables ...string) {
+	b.Helper()
+	for _, variable := range variables {
+		if os.Getenv(variable) == "" {
+			testserver.Absent(b, variable+" is not set; run the benchmarks by `make bench`, which starts the servers")
+		}
+	}
+}
+
+// connect returns a connection that lives as long as the benchmark.
+func connect(b *testing.B, url string) *pgx.Conn {
+	b.Helper()
+	conn, err := pgx.Connect(b.Context(), url)
+	if err != nil {
+		b.Fatalf("connect to the database of the benchmark: %v", err)
+	}
+	b.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
 }
 
 func (r *rig) exec(sql string, args ...any) {
@@ -80,49 +100,18 @@ func (r *rig) exec(sql string, args ...any) {
 	}
 }
 
-func (r *rig) registerSchema() {
+func (r *rig) scan(to any, sql string, args ...any) {
 	r.b.Helper()
-	client, err := schemaregistry.NewClient(schemaregistry.ClientConfig{URL: r.registryURL})
-	if err != nil {
-		r.b.Fatal(err)
-	}
-	defer client.Close()
-	if _, err := client.Register(r.b.Context(), "order.created", orderSchema); err != nil {
-		r.b.Fatal(err)
+	if err := r.db.QueryRow(r.b.Context(), sql, args...).Scan(to); err != nil {
+		r.b.Fatalf("%.80s: %v", sql, err)
 	}
 }
 
-// logMachine logs what the figures depend on.
-func (r *rig) logMachine() {
+func (r *rig) register(subject, schema string) {
 	r.b.Helper()
-	var version, fsync, buffers string
-	err := r.db.QueryRow(r.b.Context(), `SELECT current_setting('server_version'), current_setting('fsync'), current_setting('shared_buffers')`).
-		Scan(&version, &fsync, &buffers)
-	if err != nil {
-		r.b.Fatal(err)
+	if _, err := r.registry.Register(r.b.Context(), subject, schema); err != nil {
+		r.b.Fatalf("register %s: %v", subject, err)
 	}
-	r.b.Logf("Postgres %s, fsync %s, shared_buffers %s; %s; %d cores, load average %s",
-		version, fsync, buffers, runtime.Version(), runtime.NumCPU(), loadAverage())
-}
-
-// loadEvents commits events, so many in each transaction, in about ten steps, and keeps a
-// slot that stands before them.
-func (r *rig) loadEvents(events, perTransaction int) {
-	r.b.Helper()
-	r.exec("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", r.name)
-	// It is not the loading that is measured: let it be fast.
-	r.exec("SET synchronous_commit = off")
-	r.exec("SET plan_cache_mode = force_generic_plan")
-	step := max(events/10/perTransaction, 1) * perTransaction
-	started := time.Now()
-	for first := 0; first < events; first += step {
-		last := min(first+step, events)
-		r.exec("CALL load_orders($1, $2, $3)", first, last, perTransaction)
-		fmt.Fprintf(os.Stderr, "%s: loaded %d of %d events in %v\n",
-			r.b.Name(), last, events, time.Since(started).Round(100*time.Millisecond))
-	}
-	// Else one would begin by itself in the middle of what is measured.
-	r.exec("CHECKPOINT")
 }
 
 // newSlot returns a slot that stands at the end of the WAL.
@@ -133,7 +122,7 @@ func (r *rig) newSlot() string {
 	return name
 }
 
-// loadedSlot returns a slot that stands before the loaded events, so that every relay finds
+// loadedSlot returns a slot that stands before the loaded events, so that every reader finds
 // the same ones.
 func (r *rig) loadedSlot() string {
 	r.b.Helper()
@@ -147,46 +136,40 @@ func (r *rig) slotName() string {
 	return fmt.Sprintf("%s_%d", r.name, r.slots)
 }
 
-// dropSlot drops a slot whose relay has ended, whether the walsender has noticed or not.
+// dropSlot drops a slot whose reader has ended, whether the walsender has noticed or not.
 func (r *rig) dropSlot(slot string) {
 	r.b.Helper()
 	r.exec("SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE slot_name = $1 AND active", slot)
 	r.exec("SELECT pg_drop_replication_slot($1)", slot)
 }
 
-// walsender returns the process that serves slot, if it runs on this machine.
-func (r *rig) walsender(slot string) (pid int, ok bool) {
+// walsender returns the process that serves slot, 0 unless it runs on this machine.
+func (r *rig) walsender(slot string) (pid int) {
 	r.b.Helper()
-	err := r.db.QueryRow(r.b.Context(), "SELECT coalesce(active_pid, 0) FROM pg_replication_slots WHERE slot_name = $1", slot).Scan(&pid)
-	if err != nil {
-		r.b.Fatal(err)
+	r.scan(&pid, "SELECT coalesce(max(active_pid), 0) FROM pg_replication_slots WHERE slot_name = $1", slot)
+	if !benchmark.IsWalsender(pid) {
+		return 0
 	}
-	if command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); strings.TrimSpace(string(command)) != "postgres" {
-		r.b.Logf("process %d is no Postgres on this machine: no figures of the walsender", pid)
-		return 0, false
-	}
-	return pid, true
+	return pid
 }
 
-// records returns how many records topic has. The producer is idempotent without
+// ends returns where the partitions of topic end. The producers are idempotent without
 // transactions, so every offset is a record.
-func (r *rig) records(topic string) int64 {
+func (r *rig) ends(topic string) (ends map[int32]int64, records int64) {
 	r.b.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(testserver.Kafka(r.b)...))
-	if err != nil {
-		r.b.Fatal(err)
-	}
-	defer client.Close()
-	offsets, err := kadm.NewClient(client).ListEndOffsets(r.b.Context(), topic)
+	offsets, err := r.kafka.ListEndOffsets(r.b.Context(), topic)
 	if err == nil {
 		err = offsets.Error()
 	}
 	if err != nil {
 		r.b.Fatalf("read the end offsets of %s: %v", topic, err)
 	}
-	var n int64
-	offsets.Each(func(o kadm.ListedOffset) { n += o.Offset })
-	return n
+	ends = make(map[int32]int64)
+	offsets.Each(func(o kadm.ListedOffset) {
+		ends[o.Partition] = o.Offset
+		records += o.Offset
+	})
+	return ends, records
 }
 
 // pause lets time pass that is measured.
@@ -211,19 +194,4 @@ func setting(b *testing.B, variable string, otherwise int) int {
 		b.Fatalf("%s=%s: want a number above 0", variable, text)
 	}
 	return n
-}
-
-// figures are what was measured, by unit, one value for each repetition.
-type figures map[string][]float64
-
-func (f figures) add(unit string, value float64) { f[unit] = append(f[unit], value) }
-
-// report reports the medians. The time of the whole loop, servers and all, says nothing and
-// is left out.
-func (f figures) report(b *testing.B) {
-	for unit, values := range f {
-		slices.Sort(values)
-		b.ReportMetric(values[len(values)/2], unit)
-	}
-	b.ReportMetric(0, "ns/op")
 }

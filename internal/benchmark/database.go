@@ -2,7 +2,6 @@ package benchmark
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -13,9 +12,6 @@ import (
 	"github.com/postrider/postrider/outbox"
 	"github.com/postrider/postrider/relay"
 )
-
-//go:embed workload.sql
-var workloadSQL string
 
 // database is the schema of the benchmark, with an outbox and a publication of it.
 type database struct {
@@ -107,7 +103,7 @@ func (d *database) make(ctx context.Context, c *cleanup, payloadBytes int) error
 		"CREATE SCHEMA " + d.name,
 		ddl.Up,
 		"SET search_path = " + d.name,
-		workloadSQL,
+		WorkloadSQL,
 		"CREATE PUBLICATION " + d.name + " FOR TABLE outbox WITH (publish = 'insert', publish_via_partition_root = true)",
 	} {
 		if err := execute(ctx, d.conn, sql); err != nil {

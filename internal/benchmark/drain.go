@@ -18,8 +18,8 @@ func (b *bench) readRaw(ctx context.Context, slot string, greedy bool, step stri
 	}
 	defer reader.Close()
 	pid := int(reader.ServerPID())
-	local := isWalsender(pid)
-	before, _ := cpuTime(pid)
+	local := IsWalsender(pid)
+	before, _ := CPUTime(pid)
 	busyBefore, _ := machineTime()
 	started := time.Now()
 	raw, err := reader.Read(ctx, b.cfg.Events, func(rows int) { b.progress(step, rows, b.cfg.Events) })
@@ -27,7 +27,7 @@ func (b *bench) readRaw(ctx context.Context, slot string, greedy bool, step stri
 		return Read{}, fmt.Errorf("read slot %s: %w", slot, err)
 	}
 	read := Read{RowsPerSecond: float64(raw.Rows) / raw.Took.Seconds()}
-	if after, ok := cpuTime(pid); ok && local && after > before {
+	if after, ok := CPUTime(pid); ok && local && after > before {
 		read.WalsenderCPU = known((after - before).Seconds() * 1e6 / float64(raw.Rows))
 		read.WalsenderCores = known((after - before).Seconds() / raw.Took.Seconds())
 	}
@@ -64,13 +64,13 @@ func (b *bench) drain(ctx context.Context, slot string, perTransaction int, step
 		}
 		if len(samples) == 0 {
 			// An error here would be one of the next step too.
-			if pid, err := b.db.walsender(ctx, slot); err == nil && isWalsender(pid) {
+			if pid, err := b.db.walsender(ctx, slot); err == nil && IsWalsender(pid) {
 				walsender = pid
 			}
 		}
 		seen := sample{at: time.Now(), published: s.Published, inFlight: s.InFlight}
-		seen.relay, _ = cpuTime(run.process.Pid)
-		seen.walsender, _ = cpuTime(walsender)
+		seen.relay, _ = CPUTime(run.process.Pid)
+		seen.walsender, _ = CPUTime(walsender)
 		seen.machine, _ = machineTime()
 		samples = append(samples, seen)
 		b.progress(step, int(s.Published), b.cfg.Events)
@@ -80,7 +80,7 @@ func (b *bench) drain(ctx context.Context, slot string, perTransaction int, step
 		return err
 	}
 	d.measure(samples)
-	if bytes, ok := peakMemory(run.process.Pid); ok {
+	if bytes, ok := PeakMemory(run.process.Pid); ok {
 		d.PeakMemory = known(float64(bytes))
 	}
 	if err := run.stop(); err != nil {

@@ -55,7 +55,7 @@ func TestDrain_CPUThatIsNotKnownStaysSo(t *testing.T) {
 func TestStopwatch_CountsWhatIsMissingAndLeavesTheWarmUpOut(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
-	w := newStopwatch(100, 10)
+	w := NewStopwatch(10)
 	w.duplicates = 1
 	for n := range w.committed {
 		w.committed[n] = start
@@ -64,10 +64,10 @@ func TestStopwatch_CountsWhatIsMissingAndLeavesTheWarmUpOut(t *testing.T) {
 	w.arrived[1], w.arrived[5] = time.Time{}, time.Time{}
 	// 2, 3, 4, 6, 7, 8, 9 ms
 	want := &Latency{Events: 7, P50: 6, P99: 9, Max: 9, Missing: 2, Duplicate: 1}
-	if diff := cmp.Diff(want, w.result(2), cmpopts.EquateApprox(1e-9, 0)); diff != "" {
+	if diff := cmp.Diff(want, w.Result(2), cmpopts.EquateApprox(1e-9, 0)); diff != "" {
 		t.Error(diff)
 	}
-	if p := percentile(nil, .5); p != 0 {
+	if p := Percentile(nil, .5); p != 0 {
 		t.Errorf("percentile of nothing is %v", p)
 	}
 }

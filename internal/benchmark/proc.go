@@ -13,9 +13,9 @@ import (
 // tick is the unit of CPU times in /proc on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// cpuTime returns the CPU time, user and system, that a process has used since its start. It
+// CPUTime returns the CPU time, user and system, that a process has used since its start. It
 // is not known elsewhere than on Linux, nor of a process that is not on this machine.
-func cpuTime(pid int) (time.Duration, bool) {
+func CPUTime(pid int) (time.Duration, bool) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, false
@@ -34,8 +34,8 @@ func parseStat(stat []byte) (time.Duration, bool) {
 	return time.Duration(user+system) * tick, errors.Join(userErr, systemErr) == nil
 }
 
-// peakMemory returns the most bytes that a process had resident.
-func peakMemory(pid int) (int64, bool) {
+// PeakMemory returns the most bytes that a process had resident.
+func PeakMemory(pid int) (int64, bool) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, false
@@ -78,9 +78,9 @@ func parseMachineStat(stat []byte) (time.Duration, bool) {
 	return busy, true
 }
 
-// isWalsender reports whether pid is a walsender of a Postgres on this machine, rather than
+// IsWalsender reports whether pid is a walsender of a Postgres on this machine, rather than
 // whatever has the same number as one elsewhere.
-func isWalsender(pid int) bool {
+func IsWalsender(pid int) bool {
 	title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err == nil && bytes.HasPrefix(title, []byte("postgres: ")) && bytes.Contains(title, []byte("walsender"))
 }

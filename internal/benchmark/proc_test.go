@@ -43,24 +43,24 @@ func TestParseMachineStat_LeavesIdlenessOut(t *testing.T) {
 func TestProc_KnowsThisProcessAndNoOther(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
-		if _, ok := cpuTime(os.Getpid()); ok {
+		if _, ok := CPUTime(os.Getpid()); ok {
 			t.Error("CPU times are known where there is no /proc")
 		}
 		return
 	}
-	if bytes, ok := peakMemory(os.Getpid()); !ok || bytes < 1<<20 {
+	if bytes, ok := PeakMemory(os.Getpid()); !ok || bytes < 1<<20 {
 		t.Errorf("peak memory %d, %v", bytes, ok)
 	}
-	if _, ok := cpuTime(os.Getpid()); !ok {
+	if _, ok := CPUTime(os.Getpid()); !ok {
 		t.Error("own CPU time is not known")
 	}
 	if busy, ok := machineTime(); !ok || busy <= 0 {
 		t.Errorf("the machine was busy for %v, %v", busy, ok)
 	}
-	if isWalsender(os.Getpid()) {
+	if IsWalsender(os.Getpid()) {
 		t.Error("this process is taken for a walsender")
 	}
-	if _, ok := cpuTime(0); ok {
+	if _, ok := CPUTime(0); ok {
 		t.Error("there is a process 0")
 	}
 }

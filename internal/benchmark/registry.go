@@ -2,7 +2,6 @@ package benchmark
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"net"
@@ -12,9 +11,6 @@ import (
 	"github.com/postrider/postrider/relay"
 	schemaregistry "github.com/postrider/postrider/schema-registry"
 )
-
-//go:embed order.created.avsc
-var orderSchema string
 
 // serveRegistry serves a registry that forgets everything, on a loopback port.
 func serveRegistry(c *cleanup) (relay.RegistryConfig, error) {
@@ -53,7 +49,7 @@ func registerSchema(ctx context.Context, c *cleanup, cfg relay.RegistryConfig, s
 		}
 		return nil
 	})
-	_, err = client.Register(ctx, subject, orderSchema)
+	_, err = client.Register(ctx, subject, OrderSchema)
 	switch {
 	case err == nil:
 		return nil
