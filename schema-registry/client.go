@@ -130,6 +130,15 @@ type SubjectVersion struct {
 	Version int    `json:"version"` // from 1
 	ID      int    `json:"id"`
 	Schema  string `json:"schema"`
+	// References name the versions that define types which Schema uses and does not define.
+	References []Reference `json:"references,omitempty"`
+}
+
+// Reference is a version that another one uses a type of.
+type Reference struct {
+	Name    string `json:"name"` // full name of the type
+	Subject string `json:"subject"`
+	Version int    `json:"version"`
 }
 
 type schemaRequest struct {
@@ -239,6 +248,23 @@ func (c *Client) Versions(ctx context.Context, subject string) ([]int, error) {
 		return nil, fmt.Errorf("list versions of subject %q: %w", subject, err)
 	}
 	return versions, nil
+}
+
+// Level returns the level that holds for subject: its own or that of the registry.
+func (c *Client) Level(ctx context.Context, subject string) (Level, error) {
+	var answer struct {
+		Level string `json:"compatibilityLevel"`
+	}
+	path := "/config" + strings.TrimPrefix(subjectPath(subject), "/subjects") + "?defaultToGlobal=true"
+	err := c.do(ctx, http.MethodGet, path, nil, &answer)
+	level, ok := ParseLevel(answer.Level)
+	if err == nil && !ok {
+		err = errNoRegistry
+	}
+	if err != nil {
+		return "", fmt.Errorf("get level of subject %q: %w", subject, err)
+	}
+	return level, nil
 }
 
 // DeleteSubject deletes every version of subject. What is deleted keeps its IDs and can be

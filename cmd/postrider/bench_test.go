@@ -112,7 +112,7 @@ func TestBench_NeedsNoMoreThanTwoServers(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
-	for _, want := range []string{"2500 events of 300 bytes", "in-process registry", "raw read, greedy", "raw read, paced", "to raw, paced", "its memory, peak", "what limits\n  10 rows a transaction: "} {
+	for _, want := range []string{"2,500 events of 300 bytes", "in-process registry", "raw read, greedy", "raw read, paced", "to raw, paced", "its memory, peak", "what limits\n  10 rows a transaction: "} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("output lacks %q:\n%s", want, stdout)
 		}
@@ -310,15 +310,16 @@ func TestPrintBench_SaysWhatIsNotKnownAndWhatDisturbed(t *testing.T) {
 	figure := func(v float64) *float64 { return &v }
 	var out bytes.Buffer
 	printBench(&out, benchmark.Report{
-		Server: "17.1", Registry: "configured", Cores: 2, Background: figure(1.5), Events: 1_000_000, PayloadBytes: 300, Partitions: 8,
+		Server: "17.1 (Debian 17.1-1.pgdg120+1)", Registry: "configured", Cores: 2, Background: figure(1.5), Events: 1_000_000, PayloadBytes: 300, Partitions: 8,
 		Drains: []benchmark.Drain{{
 			RowsPerTransaction: 1, Greedy: benchmark.Read{RowsPerSecond: 44_120}, Paced: benchmark.Read{RowsPerSecond: 133_000, WalsenderCPU: figure(7.25)},
 			EventsPerSecond: figure(121_700.4), Ratio: figure(.915), PeakMemory: figure(78e6),
-			Verdict: benchmark.Verdict{Limit: benchmark.LimitWalsender, Why: "because"},
+			Verdict: benchmark.Verdict{Limit: benchmark.LimitWalsender, Why: "because" + strings.Repeat(" of something", 20)},
 		}},
 		Latency: &benchmark.Latency{Rate: 312, WantRate: 500, Events: 3120, P50: .84, P99: 3.1, Max: 19},
 	})
 	for _, want := range []string{
+		"1,000,000 events of 300 bytes, 8 partitions, configured registry\nPostgres 17.1, round trip",
 		"raw read, greedy      rows/s                  44,120\n",
 		"  its walsender       CPU s per million    not known\n",
 		"  its walsender       CPU s per million          7.2\n",
@@ -326,10 +327,15 @@ func TestPrintBench_SaysWhatIsNotKnownAndWhatDisturbed(t *testing.T) {
 		"  its memory, peak    MB                          78\n",
 		"1 row a transaction: WALSENDER: because",
 		"Something else kept 1.5 of the 2 cores",
-		"latency from commit to consumer, 312 events/s (3120 events)\n  p50 0.8 ms, p99 3.1 ms, at most 19.0 ms\n  Postgres committed no more than that; 500 were asked for\n",
+		"latency from commit to consumer, 312 events/s (3,120 events)\n  p50 0.8 ms, p99 3.1 ms, at most 19.0 ms\n  Postgres committed no more than that; 500 were asked for\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("output lacks %q:\n%s", want, out.String())
+		}
+	}
+	for line := range strings.Lines(out.String()) {
+		if len(line) > 81 {
+			t.Errorf("%d columns: %s", len(line)-1, line)
 		}
 	}
 }

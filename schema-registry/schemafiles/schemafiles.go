@@ -21,9 +21,15 @@ import (
 // Extension is what the name of a schema's file ends with.
 const Extension = ".avsc"
 
+// Source is the text of one file.
+type Source struct {
+	Path string // below the directory, with slashes
+	Text string // without a byte order mark
+}
+
 // File is one schema file.
 type File struct {
-	Path   string // below the directory, with slashes
+	Source
 	Schema *avroschema.Schema
 }
 
@@ -58,46 +64,103 @@ func Load(dir string) ([]File, error) {
 }
 
 func load(tree fs.FS) ([]File, error) {
+	sources, unreadable, err := Find(tree)
+	if err != nil {
+		return nil, err
+	}
+	files, invalid := new(Parser).Parse(sources)
 	var problems []error
-	l := &loader{definers: make(map[string][]definition)}
-	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+	for _, p := range append(unreadable, invalid...) {
+		problems = append(problems, p)
+	}
+	slices.SortStableFunc(problems, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	return files, errors.Join(problems...)
+}
+
+// Find returns the files of a tree that Load reads, by path, and those that cannot be read.
+func Find(tree fs.FS) (sources []Source, unreadable []*Problem, err error) {
+	err = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil && name == ".":
 			return err
 		case err != nil:
-			problems = append(problems, &Problem{name, err})
+			unreadable = append(unreadable, &Problem{name, err})
 		case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != ".":
 			return fs.SkipDir
 		case !entry.IsDir() && path.Ext(name) == Extension:
 			if text, err := fs.ReadFile(tree, name); err != nil {
-				problems = append(problems, &Problem{name, err})
+				unreadable = append(unreadable, &Problem{name, err})
 			} else {
-				l.waiting = append(l.waiting, &source{path: name, text: strings.TrimPrefix(string(text), "\ufeff")})
+				sources = append(sources, NewSource(name, text))
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	return sources, unreadable, err
+}
+
+// NewSource makes a source of a file's bytes.
+func NewSource(path string, text []byte) Source {
+	return Source{path, strings.TrimPrefix(string(text), "\ufeff")}
+}
+
+// Parser parses trees of schema files. It remembers what it parsed, so that a tree that
+// shares most of its files with an earlier one, as the commits of a repository do, costs
+// little, and what did not change is the same *Schema. The zero value is ready to use.
+type Parser struct {
+	known map[parsed]outcome
+}
+
+// parsed is all that the outcome of parsing depends on.
+type parsed struct{ text, refs string }
+
+type outcome struct {
+	schema *avroschema.Schema
+	err    error
+}
+
+// Parse parses the files of one tree, those first that others use, by path otherwise, and
+// says what is wrong with the rest.
+func (p *Parser) Parse(sources []Source) ([]File, []*Problem) {
+	l := &loader{parser: p, definers: make(map[string][]definition)}
+	for _, s := range sources {
+		l.waiting = append(l.waiting, &source{Source: s})
 	}
+	slices.SortStableFunc(l.waiting, func(a, b *source) int { return cmp.Compare(a.Path, b.Path) })
 	l.run()
+	var problems []*Problem
 	for _, s := range l.waiting {
-		problems = append(problems, &Problem{s.path, s.err})
+		problems = append(problems, &Problem{s.Path, s.err})
 	}
-	slices.SortStableFunc(problems, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
-	return l.files, errors.Join(problems...)
+	return l.files, problems
+}
+
+func (p *Parser) parse(text string, refs []*avroschema.Schema) (*avroschema.Schema, error) {
+	key := parsed{text: text}
+	for _, ref := range refs {
+		key.refs += fmt.Sprintf("%p ", ref) // a schema that is remembered stays where it is
+	}
+	if o, ok := p.known[key]; ok {
+		return o.schema, o.err
+	}
+	if p.known == nil {
+		p.known = make(map[parsed]outcome)
+	}
+	schema, err := avroschema.Parse(text, refs...)
+	p.known[key] = outcome{schema, err}
+	return schema, err
 }
 
 // loader parses files in rounds: each round takes those whose types have become known.
 type loader struct {
+	parser   *Parser
 	waiting  []*source
 	files    []File
 	definers map[string][]definition
 }
 
 type source struct {
-	path string
-	text string
+	Source
 	refs []*avroschema.Schema
 	err  error // of the last attempt
 }
@@ -127,7 +190,7 @@ func (l *loader) run() {
 func (l *loader) parse(s *source) bool {
 	for {
 		var schema *avroschema.Schema
-		if schema, s.err = avroschema.Parse(s.text, s.refs...); s.err == nil {
+		if schema, s.err = l.parser.parse(s.Text, s.refs); s.err == nil {
 			l.add(s, schema)
 			return true
 		}
@@ -140,7 +203,7 @@ func (l *loader) parse(s *source) bool {
 }
 
 func (l *loader) add(s *source, schema *avroschema.Schema) {
-	l.files = append(l.files, File{s.path, schema})
+	l.files = append(l.files, File{s.Source, schema})
 	used := make(map[*avroschema.Schema]bool)
 	for _, ref := range s.refs {
 		for _, named := range ref.Named() {
@@ -149,7 +212,7 @@ func (l *loader) add(s *source, schema *avroschema.Schema) {
 	}
 	for _, named := range schema.Named() {
 		if !used[named] {
-			l.definers[named.Name] = append(l.definers[named.Name], definition{s.path, named, named == schema})
+			l.definers[named.Name] = append(l.definers[named.Name], definition{s.Path, named, named == schema})
 		}
 	}
 }
