@@ -54,6 +54,38 @@ func placeOrder(b *testing.B, pool *pgxpool.Pool, id string, events []outbox.Eve
 	})
 }
 
+// BenchmarkTransactionInBatch is the same where the business statements travel in a batch, in
+// a transaction of their own and without one.
+func BenchmarkTransactionInBatch(b *testing.B) {
+	pool := newDatabase(b)
+	mustExec(b, pool, "CREATE TABLE orders (id text PRIMARY KEY, customer text NOT NULL, total numeric NOT NULL)")
+	event := outbox.Event{AggregateType: "order", AggregateID: "o-1", Type: "order.created", Payload: json.RawMessage(`{"order_id": "o-1", "total": "19.99"}`)}
+	next := 0
+	for _, events := range [][]outbox.Event{nil, {event}} {
+		batch := func() *pgx.Batch {
+			next++
+			var batch pgx.Batch
+			batch.Queue("INSERT INTO orders VALUES ($1, $2, $3)", fmt.Sprint(next), "c-1", "19.99")
+			if err := outbox.Queue(b.Context(), &batch, events...); err != nil {
+				b.Fatal(err)
+			}
+			return &batch
+		}
+		b.Run(fmt.Sprintf("begin-commit+%djson", len(events)), func(b *testing.B) {
+			for b.Loop() {
+				inTx(b, pool, func(tx pgx.Tx) error { return tx.SendBatch(b.Context(), batch()).Close() })
+			}
+		})
+		b.Run(fmt.Sprintf("alone+%djson", len(events)), func(b *testing.B) {
+			for b.Loop() {
+				if err := pool.SendBatch(b.Context(), batch()).Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkEncode(b *testing.B) {
 	value := orderCreated("o-1")
 	b.ReportAllocs()

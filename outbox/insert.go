@@ -88,6 +88,11 @@ func InsertSQL(ctx context.Context, tx *sql.Tx, events ...Event) error {
 	return std.InsertSQL(ctx, tx, events...)
 }
 
+// Queue adds events for public.outbox to batch; see [Outbox.Queue].
+func Queue(ctx context.Context, batch *pgx.Batch, events ...Event) error {
+	return std.Queue(ctx, batch, events...)
+}
+
 // Insert puts events into the outbox as part of tx, in the order given, in one round trip.
 // They are delivered if and only if tx is committed.
 //
@@ -105,6 +110,26 @@ func (o *Outbox) Insert(ctx context.Context, tx pgx.Tx, events ...Event) error {
 		_, err = tx.Exec(ctx, o.insertMany, columnArgs(rows)...)
 	}
 	return o.insertError(len(rows), err)
+}
+
+// Queue adds to batch the statement that Insert would run, so that events travel with the
+// business statements in one round trip. They are delivered if and only if the transaction
+// that batch is sent in is committed; a batch that is sent by a connection or pool outside of
+// any is a transaction by itself (PostgreSQL manual, "Pipelining").
+//
+// All events are checked and encoded at once: an *EventError leaves batch as it was. Errors of
+// the database come when the batch is sent. Queue without events does nothing.
+func (o *Outbox) Queue(ctx context.Context, batch *pgx.Batch, events ...Event) error {
+	rows, err := o.rows(ctx, events)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	if len(rows) == 1 {
+		batch.Queue(o.insertOne, rows[0].args()...)
+	} else {
+		batch.Queue(o.insertMany, columnArgs(rows)...)
+	}
+	return nil
 }
 
 // InsertSQL is Insert for a transaction of database/sql, with any Postgres driver.

@@ -112,17 +112,17 @@ func silent(err error) bool {
 // appended settles the batch of part.
 func (p *Publisher) appended(part *partition) {
 	n := len(part.batched)
-	part.appended = part.batched[n-1].meta().position
+	part.appended = part.batched[n-1].record().position
 	dead := 0
 	for _, q := range part.batched {
-		meta := q.meta()
-		p.tickets = append(p.tickets, meta.ticket)
-		if meta.dead != "" {
+		r := q.record()
+		p.tickets = append(p.tickets, r.ticket)
+		if r.dead != "" {
 			dead++
-			p.metrics.deadLetter(meta.dead)
+			p.metrics.deadLetter(r.dead)
 		}
 		if p.owed.any() {
-			p.owed.settle(meta.id)
+			p.owed.settle(q.block.at(r.id))
 		}
 		q.block.unacked--
 		if q.block.unacked == 0 {
@@ -133,7 +133,8 @@ func (p *Publisher) appended(part *partition) {
 	p.metrics.setInFlight(p.queued)
 	p.metrics.published(part.topic, n, dead)
 	part.sequence = (part.sequence + int32(n)) & 0x7FFFFFFF // wraps to 0 as the protocol does
-	part.batch, part.attempts = nil, 0
+	p.settled(part)
+	part.attempts = 0
 	if part.troubled {
 		part.troubled = false
 		if p.troubled--; p.troubled == 0 {
@@ -197,20 +198,20 @@ func (p *Publisher) refused(part *partition, err sarama.KError) error {
 		rest := part.queue.records[part.queue.head:]
 		records := make([]queuedRecord, 0, n+len(rest))
 		part.queue = recordQueue{records: append(append(records, part.batched...), rest...)}
-		part.batch, part.limit = nil, (n+1)/2
+		p.settled(part)
+		part.limit = (n + 1) / 2
 		p.makeReady(part)
 		return nil
 	}
-	meta := part.batched[0].meta()
+	b, r := part.batched[0].block, part.batched[0].record()
 	code, hint := PoisonEvent, hintPoison
 	if errors.Is(err, sarama.ErrMessageSizeTooLarge) || errors.Is(err, sarama.ErrMessageSetSizeTooLarge) {
 		code = RecordTooLarge
 		hint = "raise max.message.bytes of the topic or set on_poison (halt-key, dead-letter), and restart the relay"
 	}
-	r := part.batched[0].record()
-	h := halt(code, hint, "record of %d bytes for topic %q, key %q, at %s: %w", len(r.Value), part.topic, r.Key, meta.position, err)
-	h.final, h.at = meta.dead != "", meta.position
-	return &refusal{string(meta.id), h}
+	h := halt(code, hint, "record of %d bytes for topic %q, key %q, at %s: %w", r.value.len(), part.topic, b.at(r.key), r.position, err)
+	h.final, h.at = r.dead != "", r.position
+	return &refusal{string(b.at(r.id)), h}
 }
 
 // giveUp takes the answers that are still on their way, so that what was appended is known

@@ -93,14 +93,15 @@ func (l *line) message(msg wire) {
 // acknowledged.
 func (l *line) transaction() {
 	l.block.reset()
+	l.block.begin(l.shared.bytes)
 	l.message(l.begin)
 	for _, msg := range l.inserts {
 		l.message(msg)
 	}
 	l.message(l.commit)
 	l.tickets = l.tickets[:0]
-	for i := range l.block.meta {
-		l.tickets = append(l.tickets, l.block.meta[i].ticket)
+	for i := range l.block.records {
+		l.tickets = append(l.tickets, l.block.records[i].ticket)
 	}
 	l.checkpoint.Ack(l.tickets)
 }
@@ -142,6 +143,7 @@ func BenchmarkRecord(b *testing.B) {
 	for b.Loop() {
 		if len(l.block.records) == lineEvents {
 			l.block.reset()
+			l.block.begin(l.shared.bytes)
 		}
 		if err := l.record(b.Context(), &e, l.position); err != nil {
 			b.Fatal(err)
@@ -173,13 +175,13 @@ func BenchmarkBatch(b *testing.B) {
 	events := 0
 	for b.Loop() {
 		for i := range l.block.records {
-			part := l.block.meta[i].partition
+			part := l.block.records[i].partition
 			part.queue.push(queuedRecord{block: l.block, index: int32(i)})
 		}
 		for _, part := range l.topic.partitions {
 			for part.queue.len() > 0 {
-				p.fill(part)
-				part.batch = nil // acknowledged
+				p.fill(part, maxBatchBytes)
+				p.settled(part)
 			}
 		}
 		events += len(l.block.records)

@@ -128,7 +128,7 @@ type KafkaConfig struct {
 	DeadLetterTopic string `yaml:"dead_letter_topic"`
 	// CreateTopics lets the relay create topics that are missing. It creates none by default.
 	CreateTopics CreateTopicsConfig `yaml:"create_topics"`
-	// MaxInFlightBytes bounds the memory of records on their way. Defaults to 16 MiB. One
+	// MaxInFlightBytes bounds the memory of records on their way. Defaults to 8 MiB. One
 	// record may be larger.
 	MaxInFlightBytes int `yaml:"max_in_flight_bytes"`
 }
@@ -186,7 +186,7 @@ const (
 	DefaultTopicTemplate    = "{aggregate_type}"
 	DefaultSubjectTemplate  = "{event_type}"
 	DefaultHTTPListen       = "127.0.0.1:8080"
-	DefaultMaxInFlightBytes = 16 << 20
+	DefaultMaxInFlightBytes = 8 << 20
 
 	maxPartitionsAhead = 366 // as outbox_create_partitions has it
 

@@ -67,7 +67,7 @@ func TestConfig_DefaultsComeFromTheName(t *testing.T) {
 		},
 		Kafka: KafkaConfig{
 			Brokers: []string{"127.0.0.1:9092"}, ClientID: "postrider_orders", GroupID: "postrider_orders", Compression: "lz4",
-			DeadLetterTopic: "postrider_orders_dead_letter", MaxInFlightBytes: 16 << 20,
+			DeadLetterTopic: "postrider_orders_dead_letter", MaxInFlightBytes: 8 << 20,
 		},
 		Registry:        RegistryConfig{URL: "http://127.0.0.1:8081", LatestTTL: 30 * time.Second},
 		HTTP:            HTTPConfig{Listen: "127.0.0.1:8080"},

@@ -279,9 +279,29 @@ func (r *reader) bytes(n int) []byte {
 	return b
 }
 
+// sized reads a length and as many bytes.
+func (r *reader) sized() []byte {
+	if rest := r.buf[r.pos:]; r.err == nil && len(rest) >= 4 {
+		n := int(int32(binary.BigEndian.Uint32(rest)))
+		if n >= 0 && n <= len(rest)-4 {
+			r.pos += 4 + n
+			return rest[4 : 4+n : 4+n]
+		}
+	}
+	if r.err == nil {
+		r.err = errShort
+	}
+	return nil
+}
+
 func (r *reader) byte() byte {
-	if b := r.bytes(1); b != nil {
-		return b[0]
+	if r.err == nil && r.pos < len(r.buf) {
+		b := r.buf[r.pos]
+		r.pos++
+		return b
+	}
+	if r.err == nil {
+		r.err = errShort
 	}
 	return 0
 }
@@ -358,14 +378,17 @@ func (r *reader) tuple(dst []Value, rel *Relation) []Value {
 	if r.err == nil && n != len(rel.Columns) {
 		r.fail("tuple of %s has %d values for %d columns", rel, n, len(rel.Columns))
 	}
-	for i := 0; i < n && r.err == nil; i++ {
+	for range n {
 		v := Value{Kind: ValueKind(r.byte())}
 		switch v.Kind {
-		case ValueNull, ValueUnchanged:
 		case ValueText, ValueBinary:
-			v.Data = r.bytes(int(r.length()))
+			v.Data = r.sized()
+		case ValueNull, ValueUnchanged:
 		default:
 			r.fail("value of kind %q", byte(v.Kind))
+		}
+		if r.err != nil {
+			break
 		}
 		dst = append(dst, v)
 	}

@@ -44,7 +44,7 @@ type Encoder struct {
 	topicTemplate   template
 	subjectTemplate template
 	name            []byte // scratch for topics and subjects
-	static          staticHeaders
+	shared          sharedBytes
 
 	// skipBefore is where the session before got to: transactions that commit below it are in
 	// Kafka, though the slot may not have heard of it.
@@ -66,19 +66,15 @@ type Encoder struct {
 	position  Position // of the next event
 	commit    time.Time
 	xid       uint32
-	now       time.Time // the server's clock
+	now       time.Time // the server's clock at the end of the chunk
+	clock     time.Time // ours when the chunk, or an event that was waited for, was begun
 }
 
 // repairing is what an encoder does differently during a repair: it passes over what Kafka
 // has, marks the rest, and waits for nothing.
 type repairing struct {
-	header recordHeader
+	reason string // the value of postrider-repair
 	skip   func(id []byte) bool
-}
-
-// staticHeaders are the headers that all records share.
-type staticHeaders struct {
-	specVersion, source, contentAvro recordHeader
 }
 
 func newEncoder(cfg *Config, log *slog.Logger, status *Status, m *metrics) (*Encoder, error) {
@@ -90,11 +86,7 @@ func newEncoder(cfg *Config, log *slog.Logger, status *Status, m *metrics) (*Enc
 	if e.subjectTemplate, err = parseTemplate(cfg.Outbox.Subject); err != nil {
 		return nil, fmt.Errorf("outbox.subject: %w", err)
 	}
-	e.static = staticHeaders{
-		specVersion: recordHeader{Key: []byte("ce_specversion"), Value: []byte("1.0")},
-		source:      recordHeader{Key: []byte("ce_source"), Value: []byte(cfg.Outbox.Source)},
-		contentAvro: recordHeader{Key: []byte("content-type"), Value: []byte("application/avro")},
-	}
+	e.shared = newSharedBytes(cfg)
 	seen := make(map[string]bool)
 	e.router = NewRouter(cfg, func(rel *Relation, kind ChangeKind) {
 		name := "several"
@@ -115,9 +107,9 @@ func newEncoder(cfg *Config, log *slog.Logger, status *Status, m *metrics) (*Enc
 // publisher's side.
 func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 	defer close(e.publisher.in)
-	e.block = e.publisher.take()
+	e.block = e.emptyBlock()
 	for c := range ch.filled {
-		e.now = postgresTime(c.serverTime)
+		e.now, e.clock = postgresTime(c.serverTime), time.Now()
 		e.metrics.received.Add(float64(len(c.buf)))
 		if e.parked != nil && !e.parked.known {
 			if err := e.recallParked(ctx, stop); err != nil {
@@ -152,13 +144,19 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 	return nil
 }
 
+func (e *Encoder) emptyBlock() *block {
+	b := e.publisher.take()
+	b.begin(e.shared.bytes)
+	return b
+}
+
 // flush hands the records so far to the publisher.
 func (e *Encoder) flush(ctx context.Context) error {
 	if len(e.block.records) > 0 {
 		if err := e.publisher.submit(ctx, e.block); err != nil {
 			return err
 		}
-		e.block = e.publisher.take()
+		e.block = e.emptyBlock()
 	}
 	return nil
 }
@@ -325,7 +323,7 @@ func (e *Encoder) stand(ctx, stop context.Context, position Position, err error)
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
-	case <-t.C:
+	case e.clock = <-t.C:
 		return nil
 	case <-stop.Done():
 		return errStopped
@@ -363,8 +361,8 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	key, id := b.copy(ev.AggregateID), b.copy(ev.ID)
 	if e.cfg.Outbox.Headers == headersCloudEvents {
 		e.cloudEvent(b, ev, key, id)
-		if value != nil {
-			b.sharedHeader(&e.static.contentAvro)
+		if value != null {
+			b.headers = append(b.headers, e.shared.contentAvro)
 		}
 	}
 	if err := e.rowHeaders(b, ev); err != nil {
@@ -373,13 +371,13 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	}
 	e.positionHeader(b, position)
 	if e.replaying != nil {
-		b.header(replayedName, e.replaying.append(nil))
+		b.text(headerReplayed, e.replaying.String())
 	}
 	if e.repair != nil {
-		b.sharedHeader(&e.repair.header)
+		b.text(headerRepair, e.repair.reason)
 	}
 	e.checkpoint.Add(e.ticket)
-	b.add(m, key, value, recordMeta{partition: part, ticket: e.ticket, position: position, id: id})
+	b.add(m, blockRecord{key: key, value: value, id: id, partition: part, ticket: e.ticket, position: position})
 	failpoint(pointEncoded)
 	return nil
 }
@@ -410,21 +408,21 @@ func (e *Encoder) topicName(ev *Event) ([]byte, error) {
 	return name, nil
 }
 
-// value appends the record's value to the block: the framing and the Avro bytes, or nil for
+// value appends the record's value to the block: the framing and the Avro bytes, or null for
 // a tombstone.
-func (e *Encoder) value(ctx context.Context, ev *Event) ([]byte, error) {
+func (e *Encoder) value(ctx context.Context, ev *Event) (span, error) {
 	if ev.tombstone() {
-		return nil, nil
+		return null, nil
 	}
 	var err error
 	if e.name, err = e.subjectTemplate.appendTo(e.name[:0], ev); err != nil {
-		return nil, poison("event %s: subject: %w", ev.ID, err)
+		return null, poison("event %s: subject: %w", ev.ID, err)
 	}
 	subject, b := e.name, e.block
 	if ev.PayloadAvro != nil {
 		f, err := e.schemas.writerSchema(ctx, subject, ev.Fingerprint)
 		if err != nil {
-			return nil, err
+			return null, err
 		}
 		start := len(b.bytes)
 		b.bytes = append(append(b.bytes, f[:]...), ev.PayloadAvro...)
@@ -433,13 +431,13 @@ func (e *Encoder) value(ctx context.Context, ev *Event) ([]byte, error) {
 	if version, ok := ev.header(headerSchemaVersion); ok {
 		s, err := e.schemas.versionOf(ctx, subject, version)
 		if err != nil {
-			return nil, err
+			return null, err
 		}
 		return e.transcode(ev, subject, s)
 	}
-	s, err := e.schemas.latestOf(ctx, subject, time.Now())
+	s, err := e.schemas.latestOf(ctx, subject, e.clock)
 	if err != nil {
-		return nil, err
+		return null, err
 	}
 	value, refused := e.transcode(ev, subject, s)
 	if refused == nil {
@@ -448,22 +446,22 @@ func (e *Encoder) value(ctx context.Context, ev *Event) ([]byte, error) {
 	// The event may be of a version that was registered a moment ago.
 	s, newer, err := e.schemas.refetch(ctx, subject, s)
 	if err != nil {
-		return nil, err // perhaps it is; only the registry can tell
+		return null, err // perhaps it is; only the registry can tell
 	}
 	if !newer {
-		return nil, refused
+		return null, refused
 	}
 	return e.transcode(ev, subject, s)
 }
 
-func (e *Encoder) transcode(ev *Event, subject []byte, s *subjectSchema) ([]byte, error) {
+func (e *Encoder) transcode(ev *Event, subject []byte, s *subjectSchema) (span, error) {
 	b := e.block
 	start := len(b.bytes)
 	b.bytes = append(b.bytes, s.framing[:]...)
 	out, err := s.transcoder.Append(b.bytes, ev.Payload)
 	if err != nil {
 		b.bytes = b.bytes[:start]
-		return nil, poison("event %s does not fit subject %q version %d: %w", ev.ID, subject, s.version, err)
+		return null, poison("event %s does not fit subject %q version %d: %w", ev.ID, subject, s.version, err)
 	}
 	b.bytes = out
 	return b.since(start), nil

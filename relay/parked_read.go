@@ -28,6 +28,9 @@ type topicReader struct {
 	gone       int64           // records that retention had removed before they were read
 }
 
+// recordHeader is a header as sarama reads it.
+type recordHeader = sarama.RecordHeader
+
 // topicRecord is a record as it stands in a topic. Its slices hold for the call.
 type topicRecord struct {
 	key     []byte

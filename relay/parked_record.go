@@ -91,7 +91,7 @@ func readParkedRecord(key []byte, headers []*recordHeader, time int64) (parkedRe
 			if _, err := fmt.Sscanf(value, "%s %d/%d", &r.request, &r.answer, &r.answers); err != nil {
 				errs = errors.Join(errs, err)
 			}
-		case string(ceID):
+		case ceID:
 			r.id = value
 		}
 	}
@@ -198,7 +198,7 @@ func (e *Encoder) answer(r *parkedRecord) error {
 	b := e.block
 	m := b.mark()
 	key := b.copy([]byte(r.key))
-	add := func(name, value string) { b.header([]byte(name), []byte(value)) }
+	add := b.text
 	add(headerReleased, r.topic)
 	add(headerThrough, r.through.String())
 	add(headerCount, strconv.Itoa(r.released))
@@ -216,6 +216,9 @@ func (e *Encoder) answer(r *parkedRecord) error {
 	}
 	e.positionHeader(b, r.at)
 	e.checkpoint.Add(e.ticket)
-	b.add(m, key, nil, recordMeta{partition: e.cluster.partitionFor(t, key), ticket: e.ticket, position: r.at, dead: reasonReleased})
+	b.add(m, blockRecord{
+		key: key, value: null, id: null, partition: e.cluster.partitionFor(t, []byte(r.key)),
+		ticket: e.ticket, position: r.at, dead: reasonReleased,
+	})
 	return nil
 }

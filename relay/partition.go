@@ -1,10 +1,6 @@
 package relay
 
-import (
-	"time"
-
-	"github.com/IBM/sarama"
-)
+import "time"
 
 // A partition is where records queue. Only the publisher's goroutine touches it, but for
 // what does not change.
@@ -17,7 +13,7 @@ type partition struct {
 
 	appended Position // of the last record that this session appended
 	queue    recordQueue
-	batch    *sarama.RecordBatch // on its way or waiting to be sent again; nil for none
+	batch    *batchSpace // on its way or waiting to be sent again; nil for none
 	batched  []queuedRecord
 	sequence int32 // of the next new batch
 	limit    int   // records in a batch; 0 for no limit but bytes
@@ -44,8 +40,7 @@ type queuedRecord struct {
 	index int32
 }
 
-func (q queuedRecord) record() *sarama.Record { return &q.block.records[q.index] }
-func (q queuedRecord) meta() *recordMeta      { return &q.block.meta[q.index] }
+func (q queuedRecord) record() *blockRecord { return &q.block.records[q.index] }
 
 // recordQueue is a first-in-first-out queue that reuses its memory.
 type recordQueue struct {
@@ -58,6 +53,9 @@ func (q *recordQueue) push(r queuedRecord) { q.records = append(q.records, r) }
 func (q *recordQueue) peek(i int) queuedRecord {
 	return q.records[q.head+i]
 }
+
+// front returns the first n records, until the next call of another method.
+func (q *recordQueue) front(n int) []queuedRecord { return q.records[q.head : q.head+n] }
 
 // pop removes the first n records.
 func (q *recordQueue) pop(n int) {

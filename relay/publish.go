@@ -11,11 +11,17 @@ import (
 )
 
 const (
-	// batchBytes bounds a batch before compression, so that it fits the brokers' default of
-	// one megabyte after it whatever it holds. A single record may be larger.
-	batchBytes = 512 << 10
+	// The batches of a request share sharedBatchBytes before compression: large ones where there are
+	// few, for a partition has one batch on its way at a time, small ones where there are many,
+	// which cost less memory and are no slower. The largest fits the brokers' default of one
+	// megabyte whatever it holds. A single record may be larger.
+	minBatchBytes    = 128 << 10
+	maxBatchBytes    = 512 << 10
+	sharedBatchBytes = 1 << 20
 	// requestBytes bounds a request.
 	requestBytes = 4 << 20
+	// spareSpaces is for how many batches memory is kept.
+	spareSpaces = 16
 )
 
 // Publisher produces records: acks=all, idempotent, one batch of a partition on its way at
@@ -47,6 +53,7 @@ type Publisher struct {
 	queued   int // records that are not acknowledged
 	troubled int // partitions that fail again and again
 	tickets  []Ticket
+	spaces   []*batchSpace // spare ones
 }
 
 type broker struct {
@@ -155,7 +162,7 @@ func (p *Publisher) enqueueMore(in *chan *block) {
 
 func (p *Publisher) enqueue(b *block) {
 	for i := range b.records {
-		part := b.meta[i].partition
+		part := b.records[i].partition
 		part.queue.push(queuedRecord{b, int32(i)})
 		if part.state == partitionIdle {
 			p.makeReady(part)
@@ -201,6 +208,7 @@ func (p *Publisher) send(ctx context.Context) error {
 	}
 	loads := make(map[*broker]*load)
 	asked := make(map[string]error) // topics whose metadata were asked for in this round
+	limit := min(max(sharedBatchBytes/max(len(p.ready), 1), minBatchBytes), maxBatchBytes)
 	kept := p.ready[:0]
 	for i, part := range p.ready {
 		if ctx.Err() != nil {
@@ -224,8 +232,8 @@ func (p *Publisher) send(ctx context.Context) error {
 			loads[b] = l
 		}
 		part.state = partitionSent
-		l.bytes += p.fill(part)
-		l.request.AddBatch(part.topic, part.id, part.batch)
+		l.bytes += p.fill(part, limit)
+		l.request.AddBatch(part.topic, part.id, &part.batch.batch)
 		l.parts = append(l.parts, part)
 	}
 	p.ready = kept
@@ -278,43 +286,47 @@ func (p *Publisher) brokerOf(part *partition, asked map[string]error) (*broker, 
 	return b, nil
 }
 
-// fill gives part a batch, unless it has one to send again, and returns its size. A batch
+// fill gives part a batch of up to limit bytes, unless it has one to send again, and returns
+// its size. A batch
 // that is sent again is the same to the byte and has the same sequence number: that is how
 // the broker knows it.
-func (p *Publisher) fill(part *partition) (bytes int) {
+func (p *Publisher) fill(part *partition, limit int) (bytes int) {
 	if part.batch != nil {
-		return batchBytes
+		return limit
 	}
 	n := 0
-	for n < part.queue.len() && (part.limit == 0 || n < part.limit) {
-		r := part.queue.peek(n).record()
-		size := len(r.Key) + len(r.Value)
-		for _, h := range r.Headers {
-			size += len(h.Key) + len(h.Value)
-		}
-		if n > 0 && bytes+size > batchBytes {
+	for n < part.queue.len() && n < batchRecords && (part.limit == 0 || n < part.limit) {
+		size := int(part.queue.peek(n).record().size)
+		if n > 0 && bytes+size > limit {
 			break
 		}
 		bytes += size
 		n++
 	}
-	now := time.Now()
-	batch := &sarama.RecordBatch{
-		Version: 2, Codec: p.codec, CompressionLevel: sarama.CompressionLevelDefault,
-		FirstTimestamp: now, MaxTimestamp: now,
-		ProducerID: p.producerID, ProducerEpoch: p.producerEpoch, FirstSequence: part.sequence,
-		LastOffsetDelta: int32(n - 1),
-		Records:         make([]*sarama.Record, n),
-	}
-	part.batched = part.batched[:0]
-	for i := range n {
-		q := part.queue.peek(i)
-		r := q.record()
-		r.OffsetDelta = int64(i)
-		batch.Records[i] = r
-		part.batched = append(part.batched, q)
-	}
+	part.batched = append(part.batched[:0], part.queue.front(n)...)
 	part.queue.pop(n)
-	part.batch = batch
+	part.batch = p.space()
+	part.batch.fill(part.batched)
+	b := &part.batch.batch
+	b.Codec, b.ProducerID, b.ProducerEpoch, b.FirstSequence = p.codec, p.producerID, p.producerEpoch, part.sequence
 	return bytes
+}
+
+// space returns the memory for a batch.
+func (p *Publisher) space() *batchSpace {
+	if n := len(p.spaces); n > 0 {
+		s := p.spaces[n-1]
+		p.spaces = p.spaces[:n-1]
+		return s
+	}
+	return new(batchSpace)
+}
+
+// settled takes the memory of part's batch back.
+func (p *Publisher) settled(part *partition) {
+	part.batch.clear()
+	if len(p.spaces) < spareSpaces {
+		p.spaces = append(p.spaces, part.batch)
+	}
+	part.batch = nil
 }

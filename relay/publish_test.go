@@ -126,16 +126,16 @@ func (p *publishing) publish(records ...published) LSN {
 	for i, r := range records {
 		m := b.mark()
 		key := b.copy([]byte(r.Key))
-		var value []byte
+		value := null
 		if !r.Null {
 			value = b.copy([]byte(r.Value))
 		}
 		for j := 0; j < len(r.Headers); j += 2 {
 			b.header(b.copy([]byte(r.Headers[j])), b.copy([]byte(r.Headers[j+1])))
 		}
-		part := p.cluster.partitionFor(p.topic, key)
+		part := p.cluster.partitionFor(p.topic, []byte(r.Key))
 		p.checkpoint.Add(ticket)
-		b.add(m, key, value, recordMeta{partition: part, ticket: ticket, position: Position{LSN: p.lsn, Index: uint32(i)}})
+		b.add(m, blockRecord{key: key, value: value, id: null, partition: part, ticket: ticket, position: Position{LSN: p.lsn, Index: uint32(i)}})
 		p.want[part.id] = append(p.want[part.id], r)
 	}
 	p.checkpoint.Commit(ticket, p.lsn)
@@ -432,7 +432,7 @@ func TestPublisher_BoundsTheMemoryOfWhatIsOnItsWay(t *testing.T) {
 	p.publish(large)
 	p.publish(large)
 	third := p.take()
-	third.add(third.mark(), nil, third.copy([]byte(large.Value)), recordMeta{partition: p.topic.partitions[0]})
+	third.add(third.mark(), blockRecord{key: null, value: third.copy([]byte(large.Value)), id: null, partition: p.topic.partitions[0]})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := p.submit(ctx, third); !errors.Is(err, context.DeadlineExceeded) {

@@ -35,6 +35,28 @@ func OpenRawReader(ctx context.Context, cfg PostgresConfig, greedy bool) (*RawRe
 	if err != nil {
 		return nil, err
 	}
+	ended, cancel := context.WithTimeout(ctx, slotEndTimeout)
+	defer cancel()
+	for {
+		r, err := openRawReader(ctx, cfg, confirmed, greedy)
+		if !slotActive(err) {
+			return r, err
+		}
+		select { // the walsender of a reader that has just been closed
+		case <-time.After(slotEndRetry):
+		case <-ended.Done():
+			return nil, err
+		}
+	}
+}
+
+const (
+	// slotEndTimeout is how long a server may take to see that the last reader has gone.
+	slotEndTimeout = 10 * time.Second
+	slotEndRetry   = 100 * time.Millisecond
+)
+
+func openRawReader(ctx context.Context, cfg PostgresConfig, confirmed LSN, greedy bool) (*RawReader, error) {
 	s, err := openSource(ctx, &Config{Postgres: cfg}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err

@@ -10,37 +10,61 @@ import (
 	"time"
 )
 
-// The names of the headers that the relay itself writes.
-var (
-	ceID      = []byte("ce_id")
-	ceType    = []byte("ce_type")
-	ceSubject = []byte("ce_subject")
-	ceTime    = []byte("ce_time")
-
-	positionName = []byte(headerPosition)
-	replayedName = []byte(headerReplayed)
-
-	contentJSON = &recordHeader{Key: []byte("content-type"), Value: []byte("application/json")}
+const (
+	ceSpecVersion = "ce_specversion"
+	ceID          = "ce_id"
+	ceType        = "ce_type"
+	ceSource      = "ce_source"
+	ceSubject     = "ce_subject"
+	ceTime        = "ce_time"
+	contentType   = "content-type"
 )
+
+// sharedBytes are the header names and values that many records have in common. They stand
+// at the beginning of every block, so that the spans hold in each.
+type sharedBytes struct {
+	bytes []byte
+
+	specVersion, source, contentAvro, contentJSON headerSpans
+	id, kind, subject, time, position             span // names
+}
+
+func newSharedBytes(cfg *Config) sharedBytes {
+	var s sharedBytes
+	s.specVersion = headerSpans{s.add(ceSpecVersion), s.add("1.0")}
+	s.source = headerSpans{s.add(ceSource), s.add(cfg.Outbox.Source)}
+	s.contentAvro = headerSpans{s.add(contentType), s.add("application/avro")}
+	s.contentJSON = headerSpans{s.contentAvro.name, s.add("application/json")}
+	s.id, s.kind, s.subject, s.time, s.position = s.add(ceID), s.add(ceType), s.add(ceSubject), s.add(ceTime), s.add(headerPosition)
+	return s
+}
+
+func (s *sharedBytes) add(text string) span {
+	start := len(s.bytes)
+	s.bytes = append(s.bytes, text...)
+	return span{uint32(start), uint32(len(s.bytes))}
+}
 
 // reserved are the header names that a row may not bring itself.
 var reserved = map[string]bool{
-	"ce_specversion": true, "ce_id": true, "ce_type": true, "ce_source": true, "ce_subject": true, "ce_time": true,
-	"content-type": true, headerPosition: true,
+	ceSpecVersion: true, ceID: true, ceType: true, ceSource: true, ceSubject: true, ceTime: true,
+	contentType: true, headerPosition: true,
 	headerParked: true, headerReleased: true, headerReplayed: true, headerSystem: true, headerErrorCode: true, headerError: true,
 }
 
 // cloudEvent adds the headers of CloudEvents' Kafka binding in binary mode, but for the
-// content type (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2).
-func (e *Encoder) cloudEvent(b *block, ev *Event, key, id []byte) {
-	b.sharedHeader(&e.static.specVersion)
-	b.header(ceID, id)
-	b.header(ceType, b.copy(ev.Type))
-	b.sharedHeader(&e.static.source)
-	b.header(ceSubject, key)
+// content type (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2). What many records
+// have in common stands together: to the compression it is one repetition, not several.
+func (e *Encoder) cloudEvent(b *block, ev *Event, key, id span) {
+	b.headers = append(b.headers,
+		e.shared.specVersion,
+		e.shared.source,
+		headerSpans{e.shared.kind, b.copy(ev.Type)},
+		headerSpans{e.shared.subject, key},
+		headerSpans{e.shared.id, id})
 	start := len(b.bytes)
 	b.bytes = appendTime(b.bytes, ev.CreatedAt, e.commit)
-	b.header(ceTime, b.since(start))
+	b.header(e.shared.time, b.since(start))
 }
 
 // rowHeaders adds the headers of the row.
@@ -60,7 +84,7 @@ func (e *Encoder) rowHeaders(b *block, ev *Event) error {
 func (e *Encoder) positionHeader(b *block, position Position) {
 	start := len(b.bytes)
 	b.bytes = position.append(b.bytes)
-	b.header(positionName, b.since(start))
+	b.header(e.shared.position, b.since(start))
 }
 
 // appendTime appends created as RFC 3339, or commit where the table has no such column. The
@@ -105,40 +129,43 @@ func (e *Encoder) deadLetter(ev *Event, position Position, why letter) error {
 	b := e.block
 	m := b.mark()
 	key := b.copy(ev.AggregateID)
-	var value []byte
-	if !ev.tombstone() {
+	value := null
+	switch {
+	case ev.PayloadAvro != nil:
+		value = b.copy(ev.PayloadAvro)
+	case ev.Payload != nil:
 		value = b.copy(ev.Payload)
-		if ev.PayloadAvro != nil {
-			value = b.copy(ev.PayloadAvro)
-		}
 	}
 	id := b.copy(ev.ID)
 	e.cloudEvent(b, ev, key, id)
 	if ev.PayloadAvro != nil {
-		b.sharedHeader(&e.static.contentAvro)
-		b.header([]byte("postrider-schema-fingerprint"), []byte(hex.EncodeToString(ev.Fingerprint)))
+		b.headers = append(b.headers, e.shared.contentAvro)
+		b.text("postrider-schema-fingerprint", hex.EncodeToString(ev.Fingerprint))
 	} else if ev.Payload != nil {
-		b.sharedHeader(contentJSON)
+		b.headers = append(b.headers, e.shared.contentJSON)
 	}
 	for _, h := range ev.Headers {
 		if !reserved[string(h.Name)] {
 			b.header(b.copy(h.Name), b.copy(h.Value))
 		}
 	}
-	b.header([]byte(headerErrorCode), []byte(why.code))
-	b.header([]byte(headerError), []byte(why.cause.Error()))
-	b.header([]byte("postrider-aggregate-type"), b.copy(ev.AggregateType))
-	b.header([]byte("postrider-topic"), e.intendedTopic(ev))
-	b.header([]byte("postrider-xid"), strconv.AppendUint(nil, uint64(e.xid), 10))
-	b.header([]byte("postrider-lsn"), []byte(position.LSN.String()))
+	b.text(headerErrorCode, why.code)
+	b.text(headerError, why.cause.Error())
+	b.text("postrider-aggregate-type", string(ev.AggregateType))
+	b.text("postrider-topic", string(e.intendedTopic(ev)))
+	b.text("postrider-xid", strconv.FormatUint(uint64(e.xid), 10))
+	b.text("postrider-lsn", position.LSN.String())
 	if why.parks {
-		b.header([]byte(headerParked), []byte(why.topic))
-		b.header([]byte(headerSystem), []byte(e.system))
+		b.text(headerParked, why.topic)
+		b.text(headerSystem, e.system)
 	}
 	e.positionHeader(b, position)
-	e.owed.add(id)
+	e.owed.add(ev.ID)
 	e.checkpoint.Add(e.ticket)
-	b.add(m, key, value, recordMeta{partition: e.cluster.partitionFor(t, key), ticket: e.ticket, position: position, id: id, dead: why.code})
+	b.add(m, blockRecord{
+		key: key, value: value, id: id, partition: e.cluster.partitionFor(t, ev.AggregateID),
+		ticket: e.ticket, position: position, dead: why.code,
+	})
 	return nil
 }
 

@@ -295,7 +295,7 @@ func (r *repair) attempt(ctx context.Context, kept *survey, number int64, result
 		reason = repairRequested
 	}
 	p.encoder.repair = &repairing{
-		header: recordHeader{Key: []byte(headerRepair), Value: []byte(reason)},
+		reason: reason,
 		skip:   kept.passesOver,
 	}
 	finished, done := make(chan error, 1), make(chan struct{})

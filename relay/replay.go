@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // A key that is parked is released by a logical message that `postrider replay` writes into
@@ -249,6 +250,7 @@ func (r *release) attemptRelease(ctx context.Context, p *parkedPart, at Position
 			return h
 		}
 	}
+	r.clock = time.Now()
 	return r.record(ctx, &r.event, at)
 }
 

@@ -292,8 +292,11 @@ func TestRouter_EmptyAvroIsNoTombstone(t *testing.T) {
 func TestBlock_EmptyIsNotNull(t *testing.T) {
 	t.Parallel()
 	var b block
-	if b.copy([]byte{}) == nil {
+	if b.begin([]byte("shared")); b.at(b.copy([]byte{})) == nil {
 		t.Error("an empty key becomes null")
+	}
+	if b.at(null) != nil {
+		t.Error("null becomes an empty value")
 	}
 }
 

@@ -113,7 +113,7 @@ func (c *cluster) scanIDs(topic string, from time.Time, each func(id []byte)) er
 	}
 	defer func() { _ = consumer.Close() }()
 	err = readOffsets(consumer, topic, runs, scanSilence, func(_ int, m *sarama.ConsumerMessage) {
-		if id := messageHeader(m, string(ceID)); id != nil {
+		if id := messageHeader(m, ceID); id != nil {
 			each(id)
 		}
 	})

@@ -139,7 +139,7 @@ func (t *tail) step(consumer sarama.Consumer, topic string, readers []*tailReade
 
 // add takes one record. Records without a position are another producer's.
 func (t *tail) add(m *sarama.ConsumerMessage, r *tailReader, confirmed LSN) {
-	id, position := messageHeader(m, string(ceID)), messageHeader(m, headerPosition)
+	id, position := messageHeader(m, ceID), messageHeader(m, headerPosition)
 	at, err := ParsePosition(string(position))
 	if err != nil {
 		return

@@ -20,7 +20,7 @@ func (h *handler) setConfig(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.InfoContext(c.Context(), "config set", "subject", c.value(0), "level", config.Level)
+	h.log.InfoContext(c.Context(), "compatibility level set", "subject", c.value(0), "level", config.Level)
 	return configAnswer{Config: config, Level: config.Level}, nil
 }
 
@@ -29,7 +29,7 @@ func (h *handler) unsetConfig(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.log.InfoContext(c.Context(), "config removed", "subject", c.value(0), "level", config.Level)
+	h.log.InfoContext(c.Context(), "compatibility level removed", "subject", c.value(0), "was", config.Level)
 	return config, nil
 }
 

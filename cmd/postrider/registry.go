@@ -6,138 +6,207 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
-	"strings"
+	"os/signal"
 	"syscall"
-	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	schemaregistry "github.com/postrider/postrider/schema-registry"
+	"github.com/postrider/postrider/schema-registry/access"
 )
 
-// registryDrain is how long requests under way may take after SIGTERM.
-const registryDrain = 8 * time.Second
-
 func newRegistryCommand() *cobra.Command {
-	var listen, store, logLevel, logFormat string
+	var server registryServer
 	cmd := &cobra.Command{
 		Use:   "registry",
-		Short: "Run the schema registry",
-		Long: `Serves schemas by the HTTP API of Confluent's schema registry, so that the usual clients
-work with it. The store is "memory", which forgets everything on exit, or the URL of a
-Postgres database; several registries may share one. The URL can be given by the
-environment variable POSTRIDER_REGISTRY_STORE too, which keeps its password off the
-command line.
+		Short: "Run the schema registry, secure it, move it",
+		Long: `Serves schemas by the HTTP API of Confluent's schema registry, so that the
+usual clients work with it.
 
-It asks nobody who they are: listen beyond the loopback only where a network policy or a
-proxy in front decides who may change schemas.`,
+The store is "memory", which forgets everything on exit, or the URL of a
+Postgres database; several registries may share one. POSTRIDER_REGISTRY_STORE
+gives it too, which keeps its password off the command line.
+
+On the loopback it asks nobody who they are. Beyond it, say who may do what in
+an access file, such as
+
+  users:
+    alice: "$2a$12$…"           # postrider registry password alice
+  tokens:
+    ci: sha256:…                # postrider registry token ci
+  rights:
+    - {who: [alice], subjects: ["*"], actions: [all]}
+    - {who: [ci], subjects: ["order.*"], actions: [read, check]}
+
+Actions are read, register, check, config and delete. The name "anonymous"
+stands for those who give no credentials, "cert:NAME" for a client's
+certificate. Access file and certificates are read again when they change and
+on SIGHUP; while a new one is bad, the old one holds.`,
 		Example: `  postrider registry
-  postrider registry --listen 127.0.0.1:8081 --store postgres://registry@127.0.0.1:5432/registry
+  postrider registry --store postgres://registry@127.0.0.1:5432/registry
+  postrider registry --listen :8081 --access access.yaml \
+      --tls-cert tls.crt --tls-key tls.key
   curl -s http://127.0.0.1:8081/subjects`,
 		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			logger, err := newLogger(logLevel, logFormat)
-			if err != nil {
-				return usageError(err)
-			}
-			if store == "" {
-				store = os.Getenv("POSTRIDER_REGISTRY_STORE")
-			}
-			if store == "" {
-				store = "memory"
-			}
-			backend, closeStore, err := openRegistryStore(cmd.Context(), store)
-			if err != nil {
-				return err
-			}
-			defer closeStore()
-			listener, err := listenTCP(listen)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "schema registry listens on http://%s\n", listener.Addr())
-			if store == "memory" {
-				logger.Warn("the store is memory: every schema is forgotten on exit; use --store postgres://… to keep them")
-			}
-			if addr, ok := listener.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
-				logger.Warn("whoever reaches this address can change schemas", "listen", addr.String())
-			}
-			handler := schemaregistry.NewHandler(schemaregistry.New(backend), schemaregistry.HandlerConfig{Logger: logger})
-			return serveHTTP(cmd.Context(), listener, handler, logger)
+			return server.run(cmd)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&listen, "listen", "127.0.0.1:8081", "address to listen on; port 0 takes a free one")
-	f.StringVar(&store, "store", "", "memory, or the URL of a Postgres database (default $POSTRIDER_REGISTRY_STORE, or else memory)")
-	addLogFlags(cmd, &logLevel, &logFormat, "info")
+	server.addFlags(cmd)
+	cmd.AddCommand(newRegistryPasswordCommand(), newRegistryTokenCommand())
 	return cmd
 }
 
-func openRegistryStore(ctx context.Context, store string) (schemaregistry.Store, func(), error) {
-	switch {
-	case store == "memory":
-		return schemaregistry.NewMemoryStore(), func() {}, nil
-	case strings.HasPrefix(store, "postgres://"), strings.HasPrefix(store, "postgresql://"):
-	default:
-		return nil, nil, usageError(errors.New("--store is neither memory nor a URL like postgres://user@host:5432/database"))
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	postgres, err := schemaregistry.OpenPostgres(ctx, store)
-	var malformed *pgconn.ParseConfigError
-	var answer *pgconn.PgError
-	switch {
-	case errors.As(err, &malformed):
-		return nil, nil, usageError(err)
-	case errors.As(err, &answer) && answer.Code == "42501": // insufficient_privilege
-		return nil, nil, fmt.Errorf("%w (let a DBA run: CREATE SCHEMA postrider_registry AUTHORIZATION the_role)", err)
-	case err != nil:
-		return nil, nil, unreachable(fmt.Errorf("%w (is the server up, and do URL and password fit?)", err))
-	}
-	return postgres, postgres.Close, nil
+// registryServer is what the flags say of the server.
+type registryServer struct {
+	listen, store       string
+	accessFile          string
+	tls                 access.CertificateFiles
+	insecure            bool
+	rateLimit           float64
+	maxBody             int64
+	logLevel, logFormat string
 }
 
-func listenTCP(address string) (net.Listener, error) {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, usageError(fmt.Errorf("--listen %s: %w; want host:port, such as 127.0.0.1:8081", address, err))
-	}
-	listener, err := net.Listen("tcp", address)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, unreachable(fmt.Errorf("%s is in use by another process: stop it, or choose another address with --listen", address))
-	case err != nil:
-		return nil, unreachable(fmt.Errorf("cannot listen on %s: %w", address, err))
-	}
-	return listener, nil
+func (s *registryServer) addFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.listen, "listen", "127.0.0.1:8081", "address to listen on; port 0 takes a free one")
+	f.StringVar(&s.store, "store", "", `memory, or the URL of a Postgres database
+(default $POSTRIDER_REGISTRY_STORE, or else memory)`)
+	f.StringVar(&s.accessFile, "access", "", "file that says who may do what")
+	f.StringVar(&s.tls.Cert, "tls-cert", "", "certificate of the server, PEM; serves https")
+	f.StringVar(&s.tls.Key, "tls-key", "", "its key, PEM")
+	f.StringVar(&s.tls.ClientCA, "tls-client-ca", "", "ask clients for certificates of these authorities")
+	f.BoolVar(&s.insecure, "insecure", false, `listen beyond the loopback though whoever
+reaches the address can change schemas`)
+	f.Float64Var(&s.rateLimit, "rate-limit", 0, "requests per second of one client; 0 is no limit")
+	f.Int64Var(&s.maxBody, "max-body", access.DefaultMaxBody, "longest body of a request, in bytes")
+	addLogFlags(cmd, &s.logLevel, &s.logFormat, "info")
+	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions([]string{"memory", "postgres://"}, cobra.ShellCompDirectiveNoSpace))
+	_ = cmd.RegisterFlagCompletionFunc("listen", cobra.FixedCompletions([]string{"127.0.0.1:8081", ":8081"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// serveHTTP serves until ctx ends, then lets requests under way finish.
-func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+// validate names every flag that does not fit.
+func (s *registryServer) validate() error {
+	var problems []error
+	if (s.tls.Cert == "") != (s.tls.Key == "") {
+		problems = append(problems, errors.New("--tls-cert and --tls-key go together"))
 	}
-	drained := make(chan error, 1)
-	stop := context.AfterFunc(ctx, func() {
-		logger.Info("stopping, requests under way may finish", "within", registryDrain.String())
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), registryDrain)
-		defer cancel()
-		drained <- server.Shutdown(drain)
-	})
-	err := server.Serve(listener)
-	if stop() { // ctx goes on: the listener failed
+	if s.tls.ClientCA != "" && s.tls.Cert == "" {
+		problems = append(problems, errors.New("--tls-client-ca needs --tls-cert and --tls-key"))
+	}
+	if s.rateLimit < 0 {
+		problems = append(problems, fmt.Errorf("--rate-limit: %v is negative", s.rateLimit))
+	}
+	if s.maxBody <= 0 {
+		problems = append(problems, fmt.Errorf("--max-body: %d is not above 0", s.maxBody))
+	}
+	return errors.Join(problems...)
+}
+
+func (s *registryServer) run(cmd *cobra.Command) error {
+	ctx := cmd.Context()
+	plain, err := newLogger(s.logLevel, s.logFormat)
+	if err != nil {
+		return usageError(err)
+	}
+	if err := s.validate(); err != nil {
+		return usageError(err)
+	}
+	logger := slog.New(access.AuditHandler(plain.Handler()))
+	var watched []access.Source
+	var keeper *access.Keeper
+	if s.accessFile != "" {
+		if keeper, err = access.OpenKeeper(s.accessFile, logger); err != nil {
+			return usageError(err)
+		}
+		watched = append(watched, keeper)
+	}
+	var certificates *access.Certificates
+	if s.tls.Cert != "" {
+		if certificates, err = access.OpenCertificates(s.tls, logger); err != nil {
+			return usageError(err)
+		}
+		watched = append(watched, certificates)
+	}
+	if s.store == "" {
+		s.store = os.Getenv("POSTRIDER_REGISTRY_STORE")
+	}
+	if s.store == "" {
+		s.store = "memory"
+	}
+	backend, closeStore, err := openRegistryStore(ctx, s.store)
+	if err != nil {
 		return err
 	}
-	if err := <-drained; err != nil {
-		_ = server.Close()
-		logger.Warn("requests did not finish in time and were cut off")
+	defer closeStore()
+	listener, err := listenTCP(s.listen)
+	if err != nil {
+		return err
+	}
+	if err := s.checkExposure(listener.Addr(), logger); err != nil {
+		_ = listener.Close()
+		return err
+	}
+
+	metrics := prometheus.NewRegistry()
+	stopWatching := watchFiles(ctx, access.WatcherConfig{Logger: logger, Metrics: metrics}, watched)
+	defer stopWatching()
+	scheme := "http"
+	if certificates != nil {
+		scheme = "https"
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "schema registry listens on %s://%s\n", scheme, listener.Addr())
+	if s.store == "memory" {
+		logger.Warn("the store is memory: every schema is forgotten on exit; use --store postgres://… to keep them")
+	}
+	handler := schemaregistry.NewHandler(schemaregistry.New(backend),
+		schemaregistry.HandlerConfig{Logger: logger, MaxBody: s.maxBody, Metrics: metrics})
+	guard := access.NewGuard(handler, access.GuardConfig{
+		Keeper: keeper, Logger: logger, Metrics: metrics, RateLimit: s.rateLimit, MaxBody: s.maxBody,
+	})
+	return serveHTTP(ctx, listener, guard, certificates, logger)
+}
+
+// checkExposure refuses to let everybody in who can reach an address, unless told to.
+func (s *registryServer) checkExposure(address net.Addr, logger *slog.Logger) error {
+	if tcp, ok := address.(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
+		return nil
+	}
+	switch {
+	case s.accessFile == "" && s.tls.ClientCA == "" && !s.insecure:
+		return usageError(fmt.Errorf("--listen %s is beyond the loopback, and whoever reaches it could change schemas: "+
+			"say who may with --access FILE (see postrider registry --help), or give --insecure where something else decides", s.listen))
+	case s.accessFile == "" && s.tls.ClientCA == "":
+		logger.Warn("whoever reaches this address can change schemas", "listen", address.String())
+	case s.tls.Cert == "":
+		logger.Warn("passwords and tokens travel in the clear: use --tls-cert and --tls-key, or a proxy that ends TLS", "listen", address.String())
 	}
 	return nil
+}
+
+// watchFiles loads sources again when their files change and on SIGHUP, until ctx ends or it
+// is stopped. Where there is nothing to load, SIGHUP ends the process as ever.
+func watchFiles(ctx context.Context, cfg access.WatcherConfig, sources []access.Source) (stop func()) {
+	if len(sources) == 0 {
+		return func() {}
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Reset(syscall.SIGHUP) // main made it end the process
+	signal.Notify(hangup, syscall.SIGHUP)
+	cfg.Now = hangup
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	watcher := access.NewWatcher(cfg, sources...)
+	go func() { // watches until the server has ended
+		defer close(ended)
+		watcher.Run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+		signal.Stop(hangup)
+	}
 }

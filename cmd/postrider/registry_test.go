@@ -18,6 +18,17 @@ import (
 // returns its error.
 func startRegistry(t *testing.T, args ...string) (client *schemaregistry.Client, stop func() error) {
 	t.Helper()
+	url, stop := startRegistryURL(t, args...)
+	client, err := schemaregistry.NewClient(schemaregistry.ClientConfig{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client, stop
+}
+
+func startRegistryURL(t *testing.T, args ...string) (url string, stop func() error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	root := newRootCommand()
@@ -34,13 +45,8 @@ func startRegistry(t *testing.T, args ...string) (client *schemaregistry.Client,
 		cancel()
 		t.Fatalf("the registry did not start: %v", <-ended)
 	}
-	_, url, _ := strings.Cut(strings.TrimSpace(line), "listens on ")
-	client, err = schemaregistry.NewClient(schemaregistry.ClientConfig{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	return client, func() error { cancel(); return <-ended }
+	_, url, _ = strings.Cut(strings.TrimSpace(line), "listens on ")
+	return url, func() error { cancel(); return <-ended }
 }
 
 func TestRegistry_ServesUntilTold(t *testing.T) {
@@ -93,6 +99,16 @@ func TestRegistry_ExitCodes(t *testing.T) {
 		{[]string{"--store", "postgres://u:hunter2@h:port/db"}, exitUsage, "registry store"},
 		{[]string{"--store", "postgres://u:hunter2@127.0.0.1:1/db"}, exitUnreachable, "is the server up"},
 		{[]string{"--log-level", "loud"}, exitUsage, "--log-level"},
+		{[]string{"--listen", "0.0.0.0:0"}, exitUsage, "--access FILE"},
+		{[]string{"--listen", ":0", "--log-level", "error"}, exitUsage, "--insecure"},
+		{[]string{"--tls-cert", "x"}, exitUsage, "--tls-key"},
+		{[]string{"--tls-client-ca", "x"}, exitUsage, "--tls-client-ca needs"},
+		{[]string{"--tls-cert", "none", "--tls-key", "none"}, exitUsage, "none: no such file"},
+		{[]string{"--access", "none"}, exitUsage, "none: no such file"},
+		{[]string{"--rate-limit", "-1"}, exitUsage, "--rate-limit"},
+		{[]string{"token"}, exitUsage, "give one name"},
+		{[]string{"token", "a:b"}, exitUsage, "neither colons"},
+		{[]string{"password", "anonymous"}, exitUsage, "no credentials"},
 		{[]string{"extra"}, exitUsage, "extra"},
 	} {
 		root := newRootCommand()

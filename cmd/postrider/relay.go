@@ -70,9 +70,18 @@ replaced from the environment, a value file:PATH by the file's content.`,
 // parkedInterval is how often it is asked how much is parked.
 const parkedInterval = 5 * time.Second
 
+// garbagePercent lets the heap grow to three times what lives in it, which is little: nearly
+// all garbage is the requests to Kafka, and collecting it half as often as by default costs
+// 12 MB and saves 3 % of the CPU.
+const garbagePercent = 200
+
 // limitMemory makes the garbage collector work harder before the heap grows beyond what the
-// relay needs: about four times what may be in flight. GOMEMLIMIT in the environment wins.
+// relay needs: about four times what may be in flight, and what it has anyway. GOGC and
+// GOMEMLIMIT in the environment win.
 func limitMemory(cfg relay.Config, r *relay.Relay) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
@@ -80,7 +89,7 @@ func limitMemory(cfg relay.Config, r *relay.Relay) {
 	if inFlight == 0 {
 		inFlight = relay.DefaultMaxInFlightBytes
 	}
-	limit := int64(4*inFlight) + 16<<20
+	limit := int64(4*inFlight) + 28<<20
 	debug.SetMemoryLimit(limit)
 	if cfg.OnPoison != "halt-key" {
 		return

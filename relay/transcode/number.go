@@ -98,6 +98,10 @@ func (e *encoder) float64(n *node, size int) (float64, *Error) {
 		return e.notFinite(n)
 	}
 	from := e.pos
+	if f, length := shortDouble(e.doc[from:]); size == 64 && length > 0 {
+		e.pos += length
+		return f, nil
+	}
 	length := scanNumber(e.doc[from:])
 	if length == 0 {
 		return 0, e.noNumber(n)
@@ -109,6 +113,49 @@ func (e *encoder) float64(n *node, size int) (float64, *Error) {
 	}
 	e.pos += length
 	return f, nil
+}
+
+// powersOfTen are the powers that a double holds exactly, as far as shortDouble needs them.
+var powersOfTen = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
+
+// shortDouble reads a number of at most 15 digits without an exponent, as nearly all are. Its
+// digits and its power of ten are exact as doubles, so that their quotient is the double
+// nearest to it (W. D. Clinger, How to Read Floating Point Numbers Accurately, 1990). For any
+// other number the length is 0.
+func shortDouble(b []byte) (f float64, length int) {
+	p := 0
+	neg := len(b) > 0 && b[0] == '-'
+	if neg {
+		p++
+	}
+	first, point, u := p, -1, uint64(0)
+	for ; p < len(b); p++ {
+		d := b[p] - '0'
+		if d > 9 {
+			if b[p] != '.' || point >= 0 {
+				break
+			}
+			point = p
+			continue
+		}
+		u = u*10 + uint64(d)
+		if p-first > 15 {
+			return 0, 0
+		}
+	}
+	whole, fraction := p-first, 0
+	if point >= 0 {
+		whole, fraction = point-first, p-point-1
+	}
+	if whole == 0 || whole > 1 && b[first] == '0' || point >= 0 && fraction == 0 || whole+fraction > 15 ||
+		p < len(b) && b[p]|0x20 == 'e' {
+		return 0, 0
+	}
+	f = float64(u) / powersOfTen[fraction]
+	if neg {
+		f = -f
+	}
+	return f, p
 }
 
 // notFinite reads the strings for what JSON has no numbers for.
