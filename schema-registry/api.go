@@ -57,9 +57,9 @@ func nothing(*call) (any, error) { return struct{}{}, nil }
 // call is a request with what was found in its path.
 type call struct {
 	*http.Request
+	*handler
 	target
-	values       []string // of the pattern's variables, in their order
-	keepRuleSets bool
+	values []string // of the pattern's variables, in their order
 }
 
 // value returns a variable of the path, "" where there is none.
@@ -84,7 +84,7 @@ func (c *call) deletion() Deletion {
 }
 
 // subject returns the subject of a path, or the one that stands for it.
-func (c *call) subject(r *Registry) (string, error) { return r.aliasOf(c.Context(), c.value(0)) }
+func (c *call) subject() (string, error) { return c.registry.aliasOf(c.Context(), c.value(0)) }
 
 // parseVersion reads the version in a path: a number, "latest", or -1, which means the same.
 func parseVersion(value string) (int, error) {

@@ -96,6 +96,35 @@ func (h *handler) byID(c *call) (Version, error) {
 	return v, h.render(c, &v)
 }
 
+// encodedByID returns the answer for an ID of the default context as it was given before,
+// nil where there is none.
+func (r *Registry) encodedByID(id int) (body encoded) {
+	r.published(func(s *state) {
+		ctx := s.contexts[defaultContext]
+		if ctx == nil || ctx.schemas[id] == nil {
+			return
+		}
+		e := ctx.schemas[id]
+		if kept := e.body.Load(); kept != nil {
+			body = *kept
+			return
+		}
+		name, v, ok := s.use(e, "")
+		if !ok {
+			return
+		}
+		answer := v.export(name).full()
+		answer.ID = nil
+		text, err := encode(answer)
+		if err != nil {
+			return
+		}
+		body = text
+		e.body.Store(&text)
+	})
+	return body
+}
+
 func (h *handler) schema(c *call) (any, error) {
 	v, err := h.byID(c)
 	if err != nil {

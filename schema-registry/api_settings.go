@@ -93,7 +93,7 @@ func (c *call) configUpdate() (ConfigUpdate, error) {
 		config.OverrideMetadata, err = body.metadata("overrideMetadata")
 		return err
 	})
-	if c.keepRuleSets {
+	if c.KeepRuleSets {
 		set("defaultRuleSet", func(config *Config) (err error) {
 			config.DefaultRuleSet, err = body.ruleSet("defaultRuleSet")
 			return err

@@ -21,7 +21,7 @@ func (h *handler) lookup(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	subject, err := c.subject(h.registry)
+	subject, err := c.subject()
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (h *handler) lookup(c *call) (any, error) {
 }
 
 func (h *handler) withMetadata(c *call) (any, error) {
-	subject, err := c.subject(h.registry)
+	subject, err := c.subject()
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (h *handler) register(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	subject, err := c.subject(h.registry)
+	subject, err := c.subject()
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (h *handler) register(c *call) (any, error) {
 }
 
 func (h *handler) deleteSubject(c *call) (any, error) {
-	subject, err := c.subject(h.registry)
+	subject, err := c.subject()
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (h *handler) deleteSubject(c *call) (any, error) {
 }
 
 func (h *handler) versions(c *call) (any, error) {
-	subject, err := c.subject(h.registry)
+	subject, err := c.subject()
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (h *handler) subjectVersion(c *call) (subject string, number int, err error
 	if number, err = parseVersion(c.value(1)); err != nil {
 		return "", 0, err
 	}
-	subject, err = c.subject(h.registry)
+	subject, err = c.subject()
 	return subject, number, err
 }
 
@@ -169,7 +169,7 @@ func (h *handler) compatibility(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	subject, err := c.subject(h.registry)
+	subject, err := c.subject()
 	if err != nil {
 		return nil, err
 	}

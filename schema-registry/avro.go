@@ -1,6 +1,7 @@
 package schemaregistry
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strings"
 
@@ -26,14 +27,17 @@ func (avroFormat) parse(src *source, strict bool) (parsedSchema, error) {
 	if err != nil {
 		return nil, src.invalid("%v", err)
 	}
-	return &avroParsed{schema, used, schema.Canonical(used...)}, nil
+	return &avroParsed{schema, used, schema.Canonical(used...), sha256.Sum256([]byte(schema.Normalized()))}, nil
 }
 
 type avroParsed struct {
 	schema *avroschema.Schema
 	used   []*avroschema.Schema
 	text   string
+	like   likeness
 }
+
+func (p *avroParsed) likeness() likeness { return p.like }
 
 func (p *avroParsed) canonical() string  { return p.text }
 func (p *avroParsed) normalized() string { return p.schema.Normalized(p.used...) }

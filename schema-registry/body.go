@@ -2,13 +2,12 @@ package schemaregistry
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
-	"slices"
 )
 
 // object is the JSON body of a request, by attribute. Attributes that nobody asks for are
@@ -16,14 +15,24 @@ import (
 type object map[string]json.RawMessage
 
 func (c *call) object() (object, error) {
-	raw, err := io.ReadAll(c.Body)
+	raw, err := c.readBody()
 	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return nil, err
-		}
-		return nil, httpError(http.StatusBadRequest, "Request body cannot be read")
+		return nil, err
 	}
+	return parseObject(raw)
+}
+
+func (c *call) readBody() ([]byte, error) {
+	raw := bytes.NewBuffer(make([]byte, 0, min(max(c.ContentLength, 0), largestParsed)+bytes.MinRead))
+	_, err := raw.ReadFrom(c.Body)
+	var large *http.MaxBytesError
+	if err != nil && !errors.As(err, &large) {
+		err = httpError(http.StatusBadRequest, "Request body cannot be read")
+	}
+	return raw.Bytes(), err
+}
+
+func parseObject(raw []byte) (object, error) {
 	if raw = bytes.TrimSpace(raw); len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
 		return nil, httpError(http.StatusUnprocessableEntity, "Request body must not be empty or null")
 	}
@@ -137,13 +146,32 @@ func (o object) ruleSet(name string) (*RuleSet, error) {
 	return rules, rules.normalize()
 }
 
-// submission reads a schema with all that belongs to it.
+// submission reads a schema with all that belongs to it. Producers send the same one again
+// and again, so what was read lately is kept.
 func (c *call) submission() (Submission, error) {
-	body, err := c.object()
+	raw, err := c.readBody()
 	if err != nil {
 		return Submission{}, err
 	}
-	s := Submission{Normalize: c.flag("normalize")}
+	key := sha256.Sum256(raw)
+	s, known := c.submissions.get(key)
+	if !known {
+		if s, err = c.parseSubmission(raw); err != nil {
+			return Submission{}, err
+		}
+		if len(raw) <= largestParsed {
+			c.submissions.put(key, s)
+		}
+	}
+	s.Normalize = c.flag("normalize")
+	return s, nil
+}
+
+func (c *call) parseSubmission(raw []byte) (s Submission, err error) {
+	body, err := parseObject(raw)
+	if err != nil {
+		return s, err
+	}
 	var problems [7]error
 	s.Schema, problems[0] = body.text("schema")
 	s.Type, problems[1] = body.text("schemaType")
@@ -151,7 +179,7 @@ func (c *call) submission() (Submission, error) {
 	s.ID, problems[2] = &id, problem
 	s.Version, problems[3] = body.number("version", 0)
 	s.Metadata, problems[4] = body.metadata("metadata")
-	if c.keepRuleSets {
+	if c.KeepRuleSets {
 		s.RuleSet, problems[5] = body.ruleSet("ruleSet")
 	}
 	problems[6] = body.into("references", &s.References)
@@ -161,9 +189,10 @@ func (c *call) submission() (Submission, error) {
 	if s.Type == Avro {
 		s.Type = ""
 	}
-	i := slices.IndexFunc(problems[:], func(err error) bool { return err != nil })
-	if i >= 0 {
-		return s, problems[i]
+	for _, problem := range problems {
+		if problem != nil {
+			return s, problem
+		}
 	}
 	return s, nil
 }

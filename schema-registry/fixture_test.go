@@ -3,6 +3,7 @@ package schemaregistry
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,7 +13,13 @@ import (
 	"github.com/postrider/postrider/internal/testserver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(serveVariable); url != "" {
+		serve(url)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // storeURLs are all implementations of Store, each empty.
 var storeURLs = map[string]func(t *testing.T) string{

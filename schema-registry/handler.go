@@ -3,6 +3,7 @@ package schemaregistry
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,7 +43,8 @@ type HandlerConfig struct {
 
 // NewHandler returns the HTTP API of a registry, with /livez, /readyz and /metrics.
 func NewHandler(registry *Registry, cfg HandlerConfig) http.Handler {
-	h := &handler{HandlerConfig: cfg, registry: registry, log: cfg.Logger, metrics: newHTTPMetrics()}
+	h := &handler{HandlerConfig: cfg, registry: registry, log: cfg.Logger, metrics: newHTTPMetrics(),
+		submissions: newLRU[[sha256.Size]byte, Submission](parsedSchemas)}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -97,6 +100,8 @@ type handler struct {
 	log      *slog.Logger
 	routes   routes
 	metrics  *httpMetrics
+	// submissions are what request bodies were read as, by their hash. They are not changed.
+	submissions *lru[[sha256.Size]byte, Submission]
 }
 
 // text is an answer that is written as it is, not as a JSON string.
@@ -148,11 +153,32 @@ func encode(answer any) ([]byte, error) {
 	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), err
 }
 
+// frequentPattern is what consumers ask for, at their start all of them at once.
+const frequentPattern = "/schemas/ids/{id}"
+
+// frequent answers the plainest of these questions without any work; nil for all others.
+func (h *handler) frequent(r *http.Request) encoded {
+	if r.Method != http.MethodGet || r.URL.RawQuery != "" {
+		return nil
+	}
+	digits, ok := strings.CutPrefix(r.URL.Path, "/schemas/ids/")
+	id, err := strconv.Atoi(digits)
+	if !ok || err != nil {
+		return nil
+	}
+	return h.registry.encodedByID(id)
+}
+
 // serve runs the handler of a request and returns its route's pattern, and the answer with
 // its content type. What is wrong with a request is looked for in the order of JAX-RS: path,
 // method, content type, what is accepted.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) (pattern, answerType string, answer any, err error) {
 	answerType, acceptable := negotiate(r.Header["Accept"])
+	if acceptable {
+		if body := h.frequent(r); body != nil {
+			return frequentPattern, answerType, body, nil
+		}
+	}
 	target, err := parseTarget(r.URL)
 	if err != nil {
 		return "none", answerType, nil, err
@@ -180,7 +206,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) (pattern, answer
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.StoreTimeout)
 	defer cancel()
-	answer, err = route.handle(&call{Request: r.WithContext(ctx), target: target, values: values, keepRuleSets: h.KeepRuleSets})
+	answer, err = route.handle(&call{r.WithContext(ctx), h, target, values})
 	return route.pattern, answerType, answer, err
 }
 

@@ -197,6 +197,9 @@ func (r *Registry) fits(v view, subject string, c *content, parsed parsedSchema,
 	if !c.sameMetadata(candidate) || !c.RuleSet.equal(candidate.schema.RuleSet) {
 		return false
 	}
+	if like, err := r.likenessOf(v, subject, candidate.schema); err != nil || like != parsed.likeness() {
+		return false
+	}
 	other, err := r.parseVersion(v, subject, candidate.schema)
 	return err == nil && parsed.same(other)
 }

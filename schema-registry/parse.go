@@ -35,12 +35,17 @@ type parsedSchema interface {
 	normalized() string
 	// formatted is the text in another form; an unknown one means the canonical text.
 	formatted(form string) string
-	// same tells whether the two differ in nothing that matters.
+	// same tells whether the two differ in nothing that matters. Those that are the same have
+	// one likeness, which is cheap to compare; others may have it too.
 	same(other parsedSchema) bool
+	likeness() likeness
 	// unreadable tells why what was written with writer, of the same type, cannot be read
 	// with this schema. In the texts, %[1]s stands for this one and %[2]s for the writer's.
 	unreadable(writer parsedSchema) []string
 }
+
+// likeness is a hash.
+type likeness [sha256.Size]byte
 
 // source is a schema with the schemas that it refers to.
 type source struct {
@@ -118,6 +123,21 @@ func (r *Registry) parseVersion(v view, subject string, schema *schema) (parsedS
 		return nil, err
 	}
 	return r.parse(src, false)
+}
+
+// likenessOf returns that of a registered schema. It is kept: every registration asks all
+// versions of its subject for it.
+func (r *Registry) likenessOf(v view, subject string, schema *schema) (likeness, error) {
+	if known := schema.likeness.Load(); known != nil {
+		return *known, nil
+	}
+	parsed, err := r.parseVersion(v, subject, schema)
+	if err != nil {
+		return likeness{}, err
+	}
+	found := parsed.likeness()
+	schema.likeness.Store(&found)
+	return found, nil
 }
 
 // identify gives a parsed schema the content that identifies it.

@@ -141,7 +141,12 @@ func (r *Registry) register(d *draft, subject string, submission Submission) (ve
 	case number != next && mode != Import:
 		return version{}, false, invalidSchema("Version is not one more than previous version")
 	}
-	return d.add(subject, number, id, identity)
+	v, added, err := d.add(subject, number, id, identity)
+	if err == nil {
+		like := parsed.likeness()
+		v.schema.likeness.Store(&like)
+	}
+	return v, added, err
 }
 
 func checkMode(mode Mode, subject string, id int) error {

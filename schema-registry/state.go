@@ -64,10 +64,11 @@ type referrer struct{ live, deleted int }
 // schema is a registered schema. It never changes.
 type schema struct {
 	content
-	context string
-	id      int
-	hash    [md5.Size]byte
-	guid    string
+	context  string
+	id       int
+	hash     [md5.Size]byte
+	guid     string
+	likeness atomic.Pointer[likeness] // once it was asked for
 }
 
 // content is what identifies a schema, in its canonical form.
@@ -81,7 +82,7 @@ type content struct {
 
 func newSchema(context string, id int, c content) *schema {
 	hash := c.hash()
-	return &schema{c, context, id, hash, uuid.UUID(hash).String()}
+	return &schema{content: c, context: context, id: id, hash: hash, guid: uuid.UUID(hash).String()}
 }
 
 func (c *content) hash() (sum [md5.Size]byte) {
