@@ -75,7 +75,7 @@ func (r *rig) drainByDebezium(events int, measured *figures) float64 {
 		first, last progress
 		before      time.Duration // the CPU time that the start of Java takes
 	)
-	run.await(fmt.Sprintf("%d events were published", events), pollInterval, func() (bool, int64) {
+	run.await(fmt.Sprintf("%d events were published", events), 5*pollInterval, func() (bool, int64) { // the broker has other things to do
 		_, records := r.ends(topic)
 		last = progress{time.Now(), records}
 		if first.events == 0 {

@@ -32,6 +32,7 @@ var goals = []goal{
 	{figure: "CPU when idle, % of a core", benchmark: "BenchmarkIdle", unit: "cpu_%", atMost: 0.3},
 	{figure: "transaction with one `outbox.Insert` beside one without, JSON", benchmark: "BenchmarkInsert", unit: "x_json_event", atMost: 1.25},
 	{figure: "the same, Avro", benchmark: "BenchmarkInsert", unit: "x_avro_event", atMost: 1.25},
+	{figure: "the same, JSON, by `outbox.Queue` in a batch", benchmark: "BenchmarkInsert", unit: "x_batch_json_event", atMost: 1.25},
 	{figure: "registry on one core, GET by id, memory", benchmark: "BenchmarkRegistry/memory", unit: "get/s", atLeast: 30_000},
 	{figure: "the same, Postgres", benchmark: "BenchmarkRegistry/postgres", unit: "get/s", atLeast: 30_000},
 	{figure: "registry on one core, register of a known schema, memory", benchmark: "BenchmarkRegistry/memory", unit: "register/s", atLeast: 10_000},

@@ -141,9 +141,23 @@ func (s *service) kinds() []kind {
 		{"json_event", 0, withPGX(s.json)},
 		{"avro_event", 0, withPGX(s.avro)},
 		{"ten_avro_events", 0, withPGX(ten...)},
+		{"batch_plain", -1, func() error { return s.inBatch(ctx) }},
+		{"batch_json_event", 4, func() error { return s.inBatch(ctx, s.json) }},
 		{"sql_plain", -1, func() error { return s.withSQL(ctx) }},
-		{"sql_json_event", 4, func() error { return s.withSQL(ctx, s.json) }},
+		{"sql_json_event", 6, func() error { return s.withSQL(ctx, s.json) }},
 	}
+}
+
+// inBatch sends the business statement and the events in one round trip.
+func (s *service) inBatch(ctx context.Context, events ...outbox.Event) error {
+	return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		var batch pgx.Batch
+		batch.Queue(businessInsert, s.row()...)
+		if err := outbox.Queue(ctx, &batch, events...); err != nil {
+			return err
+		}
+		return tx.SendBatch(ctx, &batch).Close()
+	})
 }
 
 func (s *service) withSQL(ctx context.Context, events ...outbox.Event) error {
