@@ -69,7 +69,7 @@ schema, 3 git or the registry cannot be reached, or lacks the history.`,
 	f := cmd.Flags()
 	f.StringVar(&opts.Against, "against", "", "what to compare with, see above")
 	f.StringVar(&level, "level", "", "level of subjects without one of their own in\nschemas.yaml (default the registry's, or BACKWARD)")
-	f.StringVar(&format, "format", "text", strings.Join(schemacheck.Formats, ", ")+"\n")
+	f.StringVar(&format, "format", "text", "how to write it: text, json, github, gitlab,\njunit or sarif")
 	f.StringVar(&out, "out", "", "write the report to this file, and text to the\nterminal")
 	f.StringVar(&opts.Config, "config", "", "path of schemas.yaml (default DIR/schemas.yaml)")
 	f.StringVar(&opts.Subject, "subject", "", "template of subjects, of {full_name}, {namespace}\nand {name} (default {full_name})")

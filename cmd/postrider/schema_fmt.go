@@ -94,7 +94,7 @@ func formatFiles(out io.Writer, paths []string, check bool) error {
 	case len(problems) > 0:
 		return usageError(errors.Join(problems...))
 	case check && changed > 0:
-		return &exitError{exitNo, fmt.Errorf("schema fmt: %s not in the form that it would have: postrider schema fmt %s", are(changed), strings.Join(paths, " "))}
+		return &exitError{exitNo, fmt.Errorf("schema fmt: %s not formatted: postrider schema fmt %s", are(changed), strings.Join(paths, " "))}
 	}
 	return nil
 }
