@@ -55,7 +55,7 @@ on SIGHUP; while a new one is bad, the old one holds.`,
 		},
 	}
 	server.addFlags(cmd)
-	cmd.AddCommand(newRegistryPasswordCommand(), newRegistryTokenCommand())
+	cmd.AddCommand(newRegistryExportCommand(), newRegistryImportCommand(), newRegistryPasswordCommand(), newRegistryTokenCommand())
 	return cmd
 }
 
