@@ -87,7 +87,7 @@ func writeWhole(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) //nolint:errcheck // it is gone when all went well
+	defer os.Remove(file.Name()) // it is gone when all went well
 	err = errors.Join(write(file), file.Sync(), file.Close())
 	if err != nil {
 		return err
