@@ -172,6 +172,26 @@ func (r *rig) ends(topic string) (ends map[int32]int64, records int64) {
 	return ends, records
 }
 
+// usedTopic makes a topic with a record in each partition, as many as are returned: what the
+// broker does when a partition is written to for the first time is no part of any rate.
+func (r *rig) usedTopic(partitions int) (topic string, records int64) {
+	r.b.Helper()
+	topic = testserver.Topic(r.b, partitions)
+	client, err := kgo.NewClient(kgo.SeedBrokers(testserver.Kafka(r.b)...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	defer client.Close()
+	first := make([]*kgo.Record, partitions)
+	for n := range first {
+		first[n] = &kgo.Record{Topic: topic, Partition: int32(n), Value: []byte("first")}
+	}
+	if err := client.ProduceSync(r.b.Context(), first...).FirstErr(); err != nil {
+		r.b.Fatalf("produce to %s: %v", topic, err)
+	}
+	return topic, int64(partitions)
+}
+
 // pause lets time pass that is measured.
 func (r *rig) pause(d time.Duration) {
 	r.b.Helper()

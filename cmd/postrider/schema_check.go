@@ -19,16 +19,16 @@ func newSchemaCheckCommand() *cobra.Command {
 	var opts schemacheck.Options
 	var format, level, out string
 	cmd := &cobra.Command{
-		Use:   "check DIR --against git:REVISION | registry:URL | dir:PATH",
+		Use:   "check DIR --against git:REV|registry:URL|dir:PATH",
 		Short: "Say who breaks when the schemas of a directory go live",
 		Long: `Compares every .avsc file below DIR with the versions that were there before and
 reports every problem with its file, line and column, who breaks, and what would
 mend it. A schema that was not there before is fine, and said to be new.
 
 What it compares with:
-  git:REVISION   the schemas of a commit of this repository, e.g. origin/main;
-                 for transitive levels also those of the commits before it. Needs
-                 the history, but no network.
+  git:REV        the schemas of a commit of this repository, e.g. origin/main;
+                 for transitive levels also those of the commits before it.
+                 Needs the history, but no network.
   registry:URL   the versions in a registry, by the level that it has for each
                  subject. Without URL that of POSTRIDER_REGISTRY_URL.
                  Credentials: POSTRIDER_REGISTRY_AUTH_USERNAME and _PASSWORD, or
@@ -69,7 +69,7 @@ schema, 3 git or the registry cannot be reached, or lacks the history.`,
 	f := cmd.Flags()
 	f.StringVar(&opts.Against, "against", "", "what to compare with, see above")
 	f.StringVar(&level, "level", "", "level of subjects without one of their own in\nschemas.yaml (default the registry's, or BACKWARD)")
-	f.StringVar(&format, "format", "text", strings.Join(schemacheck.Formats, ", "))
+	f.StringVar(&format, "format", "text", "how to write it: text, json, github, gitlab,\njunit or sarif")
 	f.StringVar(&out, "out", "", "write the report to this file, and text to the\nterminal")
 	f.StringVar(&opts.Config, "config", "", "path of schemas.yaml (default DIR/schemas.yaml)")
 	f.StringVar(&opts.Subject, "subject", "", "template of subjects, of {full_name}, {namespace}\nand {name} (default {full_name})")

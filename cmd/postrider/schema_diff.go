@@ -21,8 +21,8 @@ func newSchemaDiffCommand() *cobra.Command {
 schema to another, and at which levels the second may follow the first.
 
 FROM and TO are each a file, git:REVISION:PATH (the path as from here), or
-registry:SUBJECT@VERSION (registry:SUBJECT is the latest). Types that a file does
-not define are looked for in the files beside it.
+registry:SUBJECT@VERSION (registry:SUBJECT is the latest). Types that a file
+does not define are looked for in the files beside it.
 ` + registryHelp + `
 
 Exit code: 0 whatever the difference, 2 wrong usage or no schema, 3 git or the

@@ -20,14 +20,14 @@ func newSchemaFmtCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fmt PATH...",
 		Short: "Write .avsc files in one form",
-		Long: `Writes the .avsc files that are named, or are below the directories that are named,
-in one form: attributes in the order in which registries keep them, two blanks of
-indentation, one field to a line. The schema itself stays the same. The names of
-files that change are printed. "-" reads standard input and writes to standard
-output.
+		Long: `Writes the .avsc files that are named, or are below the directories that are
+named, in one form: attributes in the order in which registries keep them, two
+blanks of indentation, one field to a line. The schema itself stays the same.
+The names of files that change are printed. "-" reads standard input and writes
+to standard output.
 
-Exit code: 0 done, 1 with --check if a file is not in this form, 2 wrong usage or
-a file that cannot be formatted.`,
+Exit code: 0 done, 1 with --check if a file is not in this form, 2 wrong usage
+or a file that cannot be formatted.`,
 		Example: `  postrider schema fmt ./schemas
   postrider schema fmt --check ./schemas
   postrider schema fmt - < order.avsc`,
@@ -94,7 +94,7 @@ func formatFiles(out io.Writer, paths []string, check bool) error {
 	case len(problems) > 0:
 		return usageError(errors.Join(problems...))
 	case check && changed > 0:
-		return &exitError{exitNo, fmt.Errorf("schema fmt: %s not in the form that it would have: postrider schema fmt %s", are(changed), strings.Join(paths, " "))}
+		return &exitError{exitNo, fmt.Errorf("schema fmt: %s not formatted: postrider schema fmt %s", are(changed), strings.Join(paths, " "))}
 	}
 	return nil
 }

@@ -31,6 +31,11 @@ func TestSchemaScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("REGISTRY", newRegistryServer(t))
+			ci, err := filepath.Abs("../../deploy/ci")
+			if err != nil {
+				return err
+			}
+			env.Setenv("CI_FILES", ci)
 			env.Setenv("GIT_CONFIG_GLOBAL", os.DevNull)
 			env.Setenv("GIT_CONFIG_NOSYSTEM", "1")
 			env.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(env.WorkDir))

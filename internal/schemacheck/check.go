@@ -141,6 +141,9 @@ func (t *tree) check(s *subject) {
 	for _, v := range versions {
 		result.Versions = append(result.Versions, v.label)
 		for _, direction := range directions(s.level) {
+			if fits(s.file.Schema, v.schema, direction) {
+				continue // places are looked for only where there is something to tell
+			}
 			here := place{s.file, t.locator().documents[s.file.Path]}
 			for _, f := range t.locator().compare(here, s.file.Schema, v.schema, direction) {
 				c := cause{f, direction}
@@ -162,6 +165,13 @@ func (t *tree) check(s *subject) {
 		result.Status = StatusIncompatible
 	}
 	t.report.Problems = append(t.report.Problems, problems...)
+}
+
+func fits(now, earlier *avroschema.Schema, direction string) bool {
+	if direction == DirectionForward {
+		now, earlier = earlier, now
+	}
+	return len(avroschema.CheckCompatibility(now, earlier)) == 0
 }
 
 // problem makes a problem of a finding, all but its message.

@@ -136,7 +136,9 @@ func (c *Config) validate() error {
 			bad(key+".reason", "is missing: say why the problem may pass")
 		}
 		var err error
-		if w.lastDay, err = time.Parse(time.DateOnly, w.Expires); err != nil {
+		if w.Expires == "" {
+			bad(key+".expires", "is missing: say the last day on which it holds, such as 2027-01-31")
+		} else if w.lastDay, err = time.Parse(time.DateOnly, w.Expires); err != nil {
 			bad(key+".expires", "%q is no day such as 2027-01-31", w.Expires)
 		}
 	}

@@ -332,6 +332,9 @@ func orNone(s string) string {
 
 // describeFully names a type with its logical type.
 func describeFully(s *avroschema.Schema) string {
+	if s.Logical != nil && s.Logical.Name == "decimal" {
+		return fmt.Sprintf("%s (decimal %d, %d)", describe(s), s.Logical.Precision, s.Logical.Scale)
+	}
 	if s.Logical != nil {
 		return fmt.Sprintf("%s (%s)", describe(s), s.Logical.Name)
 	}

@@ -25,7 +25,7 @@ type page struct {
 }
 
 func (p *page) paint(color, text string) string {
-	if !p.color || text == "" {
+	if !p.color || color == "" || text == "" {
 		return text
 	}
 	return color + text + reset

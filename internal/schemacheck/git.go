@@ -52,8 +52,11 @@ func (r *repository) git(ctx context.Context, stdin io.Reader, args ...string) (
 		return nil, ctx.Err()
 	}
 	message := strings.TrimPrefix(strings.TrimSpace(stderr.String()), "fatal: ")
-	if message == "" {
+	switch {
+	case message == "":
 		message = err.Error()
+	case strings.HasPrefix(message, "not a git repository"):
+		return nil, fmt.Errorf("%s is not in a git repository: compare with registry:URL or dir:PATH", r.dir)
 	}
 	return nil, fmt.Errorf("git %s in %s: %s", args[0], r.dir, message)
 }

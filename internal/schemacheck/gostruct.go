@@ -92,10 +92,10 @@ func checkGoDir(dir string) (problems []*Problem, checked int, err error) {
 			}
 			d, err := parseDirective(command, packageName(text))
 			d.file, d.line = name, i+1
+			checked++
+			d.out = filepath.Join(dir, d.out)
+			made[d.out] = true
 			if err == nil {
-				d.out = filepath.Join(dir, d.out)
-				made[d.out] = true
-				checked++
 				err = d.check(dir, &problems)
 			}
 			if err != nil {

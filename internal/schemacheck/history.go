@@ -31,7 +31,7 @@ func (g *gitHistory) read(ctx context.Context, t *tree) error {
 	}
 	commit := repo.commit(ctx, g.revision)
 	if commit == "" {
-		return fmt.Errorf("git knows no revision %s here: fetch it first (git fetch origin main; in CI, a checkout with its history)", g.revision)
+		return fmt.Errorf("git knows no revision %s here: commit it first, or fetch it (git fetch origin)", g.revision)
 	}
 	tip, err := repo.schemas(ctx, commit)
 	if err != nil {
