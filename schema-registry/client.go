@@ -283,6 +283,12 @@ func (c *Client) DeleteSubject(ctx context.Context, subject string, permanent bo
 	return nil
 }
 
+// Do asks for what has no method of its own: a path of the API with its query, a body that
+// is written as JSON or nil for none, and what the answer is read into.
+func (c *Client) Do(ctx context.Context, method, path string, body, answer any) error {
+	return c.do(ctx, method, path, body, answer)
+}
+
 func subjectPath(subject string, more ...string) string {
 	// A subject of dots alone would be taken for a relative path.
 	path := "/subjects/" + strings.ReplaceAll(url.PathEscape(subject), ".", "%2E")

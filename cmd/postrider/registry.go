@@ -25,9 +25,10 @@ func newRegistryCommand() *cobra.Command {
 		Long: `Serves schemas by the HTTP API of Confluent's schema registry, so that the
 usual clients work with it.
 
-The store is "memory", which forgets everything on exit, or the URL of a
-Postgres database; several registries may share one. POSTRIDER_REGISTRY_STORE
-gives it too, which keeps its password off the command line.
+The store is "memory", which forgets everything on exit, a file for one
+registry by itself, or the URL of a Postgres database, which several may share.
+POSTRIDER_REGISTRY_STORE gives it too, which keeps its password off the command
+line.
 
 On the loopback it asks nobody who they are. Beyond it, say who may do what in
 an access file, such as
@@ -45,6 +46,7 @@ stands for those who give no credentials, "cert:NAME" for a client's
 certificate. Access file and certificates are read again when they change and
 on SIGHUP; while a new one is bad, the old one holds.`,
 		Example: `  postrider registry
+  postrider registry --store file:registry.db
   postrider registry --store postgres://registry@127.0.0.1:5432/registry
   postrider registry --listen :8081 --access access.yaml \
       --tls-cert tls.crt --tls-key tls.key
@@ -55,7 +57,7 @@ on SIGHUP; while a new one is bad, the old one holds.`,
 		},
 	}
 	server.addFlags(cmd)
-	cmd.AddCommand(newRegistryPasswordCommand(), newRegistryTokenCommand())
+	cmd.AddCommand(newRegistryExportCommand(), newRegistryImportCommand(), newRegistryPasswordCommand(), newRegistryTokenCommand())
 	return cmd
 }
 
@@ -66,6 +68,8 @@ type registryServer struct {
 	tls                 access.CertificateFiles
 	insecure            bool
 	rateLimit           float64
+	incompatibleCode    int
+	keepRuleSets        bool
 	maxBody             int64
 	logLevel, logFormat string
 }
@@ -73,7 +77,7 @@ type registryServer struct {
 func (s *registryServer) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.listen, "listen", "127.0.0.1:8081", "address to listen on; port 0 takes a free one")
-	f.StringVar(&s.store, "store", "", `memory, or the URL of a Postgres database
+	f.StringVar(&s.store, "store", "", `memory, file:PATH, or the URL of a Postgres database
 (default $POSTRIDER_REGISTRY_STORE, or else memory)`)
 	f.StringVar(&s.accessFile, "access", "", "file that says who may do what")
 	f.StringVar(&s.tls.Cert, "tls-cert", "", "certificate of the server, PEM; serves https")
@@ -83,8 +87,13 @@ func (s *registryServer) addFlags(cmd *cobra.Command) {
 reaches the address can change schemas`)
 	f.Float64Var(&s.rateLimit, "rate-limit", 0, "requests per second of one client; 0 is no limit")
 	f.Int64Var(&s.maxBody, "max-body", access.DefaultMaxBody, "longest body of a request, in bytes")
+	f.IntVar(&s.incompatibleCode, "incompatible-code", schemaregistry.CodeIncompatible, `error code of an incompatible schema: 409, or
+40901 as newer servers say`)
+	f.BoolVar(&s.keepRuleSets, "keep-rule-sets", false, `keep rules that come with schemas; they are left
+out otherwise, and never executed`)
 	addLogFlags(cmd, &s.logLevel, &s.logFormat, "info")
-	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions([]string{"memory", "postgres://"}, cobra.ShellCompDirectiveNoSpace))
+	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions([]string{"memory", "file:", "postgres://"}, cobra.ShellCompDirectiveNoSpace))
+	_ = cmd.RegisterFlagCompletionFunc("incompatible-code", cobra.FixedCompletions([]string{"409", "40901"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("listen", cobra.FixedCompletions([]string{"127.0.0.1:8081", ":8081"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -96,6 +105,9 @@ func (s *registryServer) validate() error {
 	}
 	if s.tls.ClientCA != "" && s.tls.Cert == "" {
 		problems = append(problems, errors.New("--tls-client-ca needs --tls-cert and --tls-key"))
+	}
+	if s.incompatibleCode != schemaregistry.CodeIncompatible && s.incompatibleCode != schemaregistry.CodeIncompatibleSchema {
+		problems = append(problems, fmt.Errorf("--incompatible-code: %d is neither 409 nor 40901", s.incompatibleCode))
 	}
 	if s.rateLimit < 0 {
 		problems = append(problems, fmt.Errorf("--rate-limit: %v is negative", s.rateLimit))
@@ -137,11 +149,11 @@ func (s *registryServer) run(cmd *cobra.Command) error {
 	if s.store == "" {
 		s.store = "memory"
 	}
-	backend, closeStore, err := openRegistryStore(ctx, s.store)
+	store, err := openRegistryStore(ctx, s.store)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
+	defer store.Close()
 	listener, err := listenTCP(s.listen)
 	if err != nil {
 		return err
@@ -160,10 +172,11 @@ func (s *registryServer) run(cmd *cobra.Command) error {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "schema registry listens on %s://%s\n", scheme, listener.Addr())
 	if s.store == "memory" {
-		logger.Warn("the store is memory: every schema is forgotten on exit; use --store postgres://… to keep them")
+		logger.Warn("the store is memory: every schema is forgotten on exit; use --store file:registry.db or postgres://… to keep them")
 	}
-	handler := schemaregistry.NewHandler(schemaregistry.New(backend),
-		schemaregistry.HandlerConfig{Logger: logger, MaxBody: s.maxBody, Metrics: metrics})
+	handler := schemaregistry.NewHandler(schemaregistry.New(store), schemaregistry.HandlerConfig{
+		Logger: logger, MaxBody: s.maxBody, Metrics: metrics, IncompatibleCode: s.incompatibleCode, KeepRuleSets: s.keepRuleSets,
+	})
 	guard := access.NewGuard(handler, access.GuardConfig{
 		Keeper: keeper, Logger: logger, Metrics: metrics, RateLimit: s.rateLimit, MaxBody: s.maxBody,
 	})

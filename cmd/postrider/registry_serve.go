@@ -24,28 +24,25 @@ const (
 	registryHeader = 32 << 10
 )
 
-func openRegistryStore(ctx context.Context, store string) (schemaregistry.Store, func(), error) {
-	switch {
-	case store == "memory":
-		return schemaregistry.NewMemoryStore(), func() {}, nil
-	case strings.HasPrefix(store, "postgres://"), strings.HasPrefix(store, "postgresql://"):
-	default:
-		return nil, nil, usageError(errors.New("--store is neither memory nor a URL like postgres://user@host:5432/database"))
-	}
+func openRegistryStore(ctx context.Context, url string) (schemaregistry.Store, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	postgres, err := schemaregistry.OpenPostgres(ctx, store)
+	store, err := schemaregistry.OpenStore(ctx, url)
 	var malformed *pgconn.ParseConfigError
 	var answer *pgconn.PgError
 	switch {
+	case err == nil:
+		return store, nil
+	case errors.Is(err, schemaregistry.ErrStoreURL):
+		return nil, usageError(errors.New("--store is neither memory, nor a file like file:registry.db, nor a URL like postgres://user@host:5432/database"))
 	case errors.As(err, &malformed):
-		return nil, nil, usageError(err)
+		return nil, usageError(err)
+	case strings.HasPrefix(url, "file:"):
+		return nil, unreachable(fmt.Errorf("%w (may this user write there, and does no other registry use it?)", err))
 	case errors.As(err, &answer) && answer.Code == "42501": // insufficient_privilege
-		return nil, nil, fmt.Errorf("%w (let a DBA run: CREATE SCHEMA postrider_registry AUTHORIZATION the_role)", err)
-	case err != nil:
-		return nil, nil, unreachable(fmt.Errorf("%w (is the server up, and do URL and password fit?)", err))
+		return nil, fmt.Errorf("%w (let a DBA run: CREATE SCHEMA postrider_registry AUTHORIZATION the_role)", err)
 	}
-	return postgres, postgres.Close, nil
+	return nil, unreachable(fmt.Errorf("%w (is the server up, and do URL and password fit?)", err))
 }
 
 func listenTCP(address string) (net.Listener, error) {

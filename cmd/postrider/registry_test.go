@@ -95,7 +95,7 @@ func TestRegistry_ExitCodes(t *testing.T) {
 	}{
 		{[]string{"--listen", busy.Addr().String()}, exitUnreachable, "is in use by another process"},
 		{[]string{"--listen", "127.0.0.1"}, exitUsage, "want host:port"},
-		{[]string{"--store", "mysql://h/db"}, exitUsage, "neither memory nor a URL"},
+		{[]string{"--store", "mysql://h/db"}, exitUsage, "neither memory, nor a file"},
 		{[]string{"--store", "postgres://u:hunter2@h:port/db"}, exitUsage, "registry store"},
 		{[]string{"--store", "postgres://u:hunter2@127.0.0.1:1/db"}, exitUnreachable, "is the server up"},
 		{[]string{"--log-level", "loud"}, exitUsage, "--log-level"},
@@ -105,6 +105,8 @@ func TestRegistry_ExitCodes(t *testing.T) {
 		{[]string{"--tls-client-ca", "x"}, exitUsage, "--tls-client-ca needs"},
 		{[]string{"--tls-cert", "none", "--tls-key", "none"}, exitUsage, "none: no such file"},
 		{[]string{"--access", "none"}, exitUsage, "none: no such file"},
+		{[]string{"--store", "file:/none/registry.db"}, exitUnreachable, "may this user write there"},
+		{[]string{"--incompatible-code", "410"}, exitUsage, "neither 409 nor 40901"},
 		{[]string{"--rate-limit", "-1"}, exitUsage, "--rate-limit"},
 		{[]string{"token"}, exitUsage, "give one name"},
 		{[]string{"token", "a:b"}, exitUsage, "neither colons"},

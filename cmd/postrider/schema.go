@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -45,26 +44,12 @@ func completes(cmd *cobra.Command, flag string, values []string, directive cobra
 const registryHelp = `
 The registry is that of --registry or POSTRIDER_REGISTRY_URL. Credentials come
 from the environment: POSTRIDER_REGISTRY_AUTH_USERNAME and _PASSWORD, or
-POSTRIDER_REGISTRY_AUTH_TOKEN.`
+POSTRIDER_REGISTRY_AUTH_TOKEN; a file of authorities to trust for https from
+POSTRIDER_REGISTRY_TLS_CA_FILE.`
 
 // registryClient connects to the registry that the flags and the environment name.
 func registryClient(url string) (*schemaregistry.Client, error) {
-	if url == "" {
-		url = os.Getenv("POSTRIDER_REGISTRY_URL")
-	}
-	if url == "" {
-		return nil, usageError(errors.New("no registry given: use --registry http://127.0.0.1:8081 or set POSTRIDER_REGISTRY_URL"))
-	}
-	client, err := schemaregistry.NewClient(schemaregistry.ClientConfig{
-		URL:         url,
-		Username:    os.Getenv("POSTRIDER_REGISTRY_AUTH_USERNAME"),
-		Password:    os.Getenv("POSTRIDER_REGISTRY_AUTH_PASSWORD"),
-		BearerToken: os.Getenv("POSTRIDER_REGISTRY_AUTH_TOKEN"),
-	})
-	if err != nil {
-		return nil, usageError(err)
-	}
-	return client, nil
+	return newRegistryClient(url, "registry", registryPrefix)
 }
 
 // registryTrouble marks an error after which there is no point in going on: no answer, or

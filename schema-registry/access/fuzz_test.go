@@ -17,6 +17,8 @@ func FuzzGuard(f *testing.F) {
 		"/subjects/open.a/%2e%2e/secret.b/versions/1", "/%2Fsubjects/secret.b/versions/1", "/subjects/:.:secret.b/versions/1",
 		"/contexts/.west/subjects/:.:secret.b/versions/1", "/contexts/:.:/schemas/ids/2", "/schemas/ids/2?subject=open.a",
 		"/schemas/ids/02/schema", "/schemas/ids/+2", "/schemas/guids/x/ids", "/subjects?subjectPrefix=:*:", "/schemas?limit=1&offset=1",
+		"/subjects/open.z/versions/1", "/subjects/open.z/versions/latest/schema", "/contexts/east/subjects/open.z/versions/1",
+		"/schemas/ids/1?subject=open.z", "/schemas/ids/1?subject=:.east:", "/contexts/.east", "/contexts/.west/contexts/.east",
 		"/config/:.:", "/config", "/mode/secret.b", "http://host/subjects/secret.b", "/subjects/open.a/versions/1/schema?subject=secret.b",
 	} {
 		for method := range uint8(4) {
@@ -25,6 +27,10 @@ func FuzzGuard(f *testing.F) {
 	}
 	// One registry for all: what is done to open.* is no matter.
 	fx := newFixture(f, nil)
+	// A registry looks for a subject without a context in all of them.
+	if status, body := fx.do("admin", "POST", "/subjects/:.east:open.z/versions", schemaBody(secretSchema)); status != 200 {
+		f.Fatal(body)
+	}
 	f.Fuzz(func(t *testing.T, method uint8, target, body string) {
 		name := []string{"GET", "POST", "PUT", "DELETE"}[method%4]
 		r, err := http.ReadRequest(newReader(name + " " + target + " HTTP/1.1\r\nHost: h\r\n\r\n"))
@@ -54,7 +60,7 @@ func (readCloser) Close() error { return nil }
 // secret is all that those without rights must neither know nor change.
 func (f *fixture) secret() string {
 	var all strings.Builder
-	for _, target := range []string{"/subjects/secret.b/versions?deleted=true", "/subjects/secret.b/versions/1", "/config/secret.b", "/config", "/mode", "/mode/secret.b", "/config/:.west:"} {
+	for _, target := range []string{"/subjects/secret.b/versions?deleted=true", "/subjects/secret.b/versions/1", "/config/secret.b", "/config", "/mode", "/mode/secret.b", "/config/:.west:", "/subjects/:.east:open.z/versions", "/config/:.east:"} {
 		_, body := f.do("admin", "GET", target, "")
 		all.WriteString(target + ": " + body)
 	}
