@@ -1,19 +1,22 @@
-// Package schemaregistry is a schema registry for Avro that speaks the HTTP API of
-// Confluent's, and a client for any registry that does.
+// Package schemaregistry is a schema registry for Avro, Protobuf and JSON Schema that speaks
+// the HTTP API of Confluent's, and a client for any registry that does.
 //
 // A subject is a named line of versions of one schema. A new version is taken only if it is
-// compatible with the earlier ones at the subject's level, by the rules of package
-// avroschema. An ID stands for one schema text for ever: it is the same in every subject,
-// and never given twice.
+// compatible with the earlier ones at the subject's level; for Avro, package avroschema
+// decides. An ID stands for one schema for ever: it is the same in every subject of a
+// context, and never given twice.
 //
 // A server in a program of one's own:
 //
-//	store, err := schemaregistry.OpenPostgres(ctx, "postgres://registry@db/registry")
+//	store, err := schemaregistry.OpenStore(ctx, "postgres://registry@db/registry")
 //	if err != nil {
 //		return err
 //	}
 //	defer store.Close()
 //	registry := schemaregistry.New(store)
+//	if err := registry.Load(ctx); err != nil {
+//		return err
+//	}
 //	handler := schemaregistry.NewHandler(registry, schemaregistry.HandlerConfig{Logger: slog.Default()})
 //	return http.ListenAndServe("127.0.0.1:8081", handler)
 //
@@ -28,6 +31,11 @@
 //		// readers of earlier events would break
 //	}
 //
-// References between schemas, contexts, modes and other schema types than Avro are not
-// there yet; a request that needs one is refused, never half obeyed.
+// The registry holds all it knows in memory and answers from there. A Store only keeps
+// records; the rules are the Registry's. An answer to a change comes after the store has made
+// it durable, and a change sees what every change before it has done, in this process or in
+// another one on the same Postgres.
+//
+// Compatibility of JSON Schemas is not decided but for trivial changes: a request that would
+// need it is refused, never half obeyed.
 package schemaregistry
