@@ -45,6 +45,14 @@ func TestParse_AgreesWithJava(t *testing.T) {
 	})
 }
 
+func TestParseAnyDefault_AgreesWithJava(t *testing.T) {
+	t.Parallel()
+	java := startOracle(t)
+	t.Run("edge cases", func(t *testing.T) { java.compareAnyDefaults(t, slices.Values(valueEdges())) })
+	t.Run("mutated schemas", func(t *testing.T) { java.compareAnyDefaults(t, generated(t, 1500, mutatedText)) })
+	t.Run("forward references", func(t *testing.T) { java.compareAnyDefaults(t, generated(t, 1500, forwardText)) })
+}
+
 func TestCheckCompatibility_AgreesWithJava(t *testing.T) {
 	t.Parallel()
 	java := startOracle(t)
@@ -162,14 +170,24 @@ const tooMany = 10
 
 func (o *oracle) compareParses(t *testing.T, texts iter.Seq[string]) {
 	t.Helper()
+	o.compareTexts(t, texts, "parse", func(text string) (*Schema, error) { return Parse(text) })
+}
+
+func (o *oracle) compareAnyDefaults(t *testing.T, texts iter.Seq[string]) {
+	t.Helper()
+	o.compareTexts(t, texts, "parseany", func(text string) (*Schema, error) { return ParseAnyDefault(text) })
+}
+
+func (o *oracle) compareTexts(t *testing.T, texts iter.Seq[string], question string, parse func(string) (*Schema, error)) {
+	t.Helper()
 	count := map[string]int{}
 	disagreements := 0
 	for text := range texts {
-		answer := o.ask(t, "parse", text)
+		answer := o.ask(t, question, text)
 		java := []string{answer[0], decodeWord(t, answer[1])}
 		count[java[0]]++
 		ours := []string{"refused", ""}
-		if s, err := Parse(text); err == nil {
+		if s, err := parse(text); err == nil {
 			ours = []string{"schema", s.Canonical()}
 		} else {
 			ours[1] = err.Error()
@@ -190,7 +208,7 @@ func (o *oracle) comparePairs(t *testing.T, pairs iter.Seq[pair]) {
 	count := map[string]int{}
 	disagreements := 0
 	for p := range pairs {
-		java, ours := javaVerdict(o.ask(t, "compare", p.reader, p.writer)), p.verdict()
+		java, ours := javaVerdict(t, o.ask(t, "compare", p.reader, p.writer)), p.verdict()
 		count[java[0]]++
 		if java[0] == "incomparable" {
 			// Java has given up at a field with two counterparts and has no list of its own.
@@ -207,12 +225,13 @@ func (o *oracle) comparePairs(t *testing.T, pairs iter.Seq[pair]) {
 }
 
 // javaVerdict is an answer in the form of pair.verdict, or only "incomparable".
-func javaVerdict(answer []string) []string {
+func javaVerdict(t *testing.T, answer []string) []string {
+	t.Helper()
 	switch answer[0] {
 	case "incompatible":
 		var broken []string
-		for problem := range slices.Chunk(answer[1:], 2) {
-			broken = append(broken, strings.Join(problem, " at "))
+		for problem := range slices.Chunk(answer[1:], 3) {
+			broken = append(broken, fmt.Sprintf("%s at %s: %s", problem[0], problem[1], decodeWord(t, problem[2])))
 		}
 		return incompatible(broken)
 	default:
@@ -236,7 +255,7 @@ func (p pair) verdict() []string {
 	}
 	var broken []string
 	for _, problem := range problems {
-		broken = append(broken, fmt.Sprintf("%s at %s", problem.Type, problem.Path))
+		broken = append(broken, fmt.Sprintf("%s at %s: %s", problem.Type, problem.Path, problem.Detail))
 	}
 	return incompatible(broken)
 }
