@@ -169,7 +169,7 @@ type parseCache struct {
 }
 
 const (
-	parsedSchemas = 512
+	parsedSchemas = 256
 	// largestParsed bounds the texts that are kept, so that a few huge ones cannot fill the
 	// memory.
 	largestParsed = 64 << 10

@@ -153,6 +153,10 @@ func (s *registryServer) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer store.Close()
+	registry, err := loadRegistry(ctx, store)
+	if err != nil {
+		return err
+	}
 	listener, err := listenTCP(s.listen)
 	if err != nil {
 		return err
@@ -173,7 +177,7 @@ func (s *registryServer) run(cmd *cobra.Command) error {
 	if s.store == "memory" {
 		logger.Warn("the store is memory: every schema is forgotten on exit; use --store file:registry.db or postgres://… to keep them")
 	}
-	handler := schemaregistry.NewHandler(schemaregistry.New(store), schemaregistry.HandlerConfig{
+	handler := schemaregistry.NewHandler(registry, schemaregistry.HandlerConfig{
 		Logger: logger, MaxBody: s.maxBody, Metrics: metrics, IncompatibleCode: s.incompatibleCode, KeepRuleSets: s.keepRuleSets,
 	})
 	guard := access.NewGuard(handler, access.GuardConfig{
