@@ -65,7 +65,7 @@ var avroDescriptions = map[avroschema.IncompatibilityType]string{
 	avroschema.ReaderFieldMissingDefaultValue: "The field '%[4]s' at path '%[3]s' in the %[1]s schema has no default value and is missing in the %[2]s schema",
 }
 
-func (p *avroParsed) unreadable(writer parsedSchema) []string {
+func (p *avroParsed) unreadable(writer parsedSchema) ([]string, error) {
 	problems := avroschema.CheckCompatibility(p.schema, writer.(*avroParsed).schema)
 	texts := make([]string, len(problems))
 	for i, problem := range problems {
@@ -77,7 +77,7 @@ func (p *avroParsed) unreadable(writer parsedSchema) []string {
 		description = strings.NewReplacer("%[3]s", escapePercent(problem.Path), "%[4]s", escapePercent(problem.Detail)).Replace(description)
 		texts[i] = fmt.Sprintf("{errorType:'%s', description:'%s', additionalInfo:'%s'}", problem.Type, description, escapePercent(problem.Detail))
 	}
-	return texts
+	return texts, nil
 }
 
 func escapePercent(text string) string { return strings.ReplaceAll(text, "%", "%%") }

@@ -97,16 +97,25 @@ func (r *Registry) compare(v view, level Level, subject string, c *content, pars
 		return nil, err
 	}
 	var problems []string
-	if level.forward() {
-		for _, problem := range other.unreadable(parsed) {
-			problems = append(problems, fmt.Sprintf(problem, "old", "new"))
+	add := func(reader, writer parsedSchema, names ...any) {
+		if err != nil {
+			return
 		}
+		var found []string
+		found, err = reader.unreadable(writer)
+		for _, problem := range found {
+			problems = append(problems, fmt.Sprintf(problem, names...))
+		}
+	}
+	if level.forward() {
+		add(other, parsed, "old", "new")
 	}
 	forward := len(problems)
 	if level.backward() {
-		for _, problem := range parsed.unreadable(other) {
-			problems = append(problems, fmt.Sprintf(problem, "new", "old"))
-		}
+		add(parsed, other, "new", "old")
+	}
+	if err != nil {
+		return nil, err
 	}
 	if len(problems) == 0 || level.full() && len(problems) == forward {
 		return problems, nil // the original tells of the old schema behind the backward problems

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -59,21 +58,29 @@ func filePath(fileURL string) (string, error) {
 // Load implements Store.
 func (s *FileStore) Load(_ context.Context, apply func([]Record) error) error {
 	return s.db.View(func(tx *bbolt.Tx) error {
-		var schemas, others []Record
-		err := tx.Bucket(recordsBucket).ForEach(func(key, value []byte) error {
-			r := Record{string(key), slices.Clone(value)}
-			if isSchemaKey(r.Key) {
-				schemas = append(schemas, r)
-			} else {
-				others = append(others, r)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
 		// A version is of a schema that is known.
-		return errors.Join(apply(schemas), apply(others))
+		for _, schemas := range []bool{true, false} {
+			var records []Record
+			err := tx.Bucket(recordsBucket).ForEach(func(key, value []byte) error {
+				if isSchemaKey(string(key)) != schemas {
+					return nil
+				}
+				records = append(records, Record{string(key), value})
+				if len(records) < loadedAtOnce {
+					return nil
+				}
+				err := apply(records)
+				records = records[:0]
+				return err
+			})
+			if err == nil {
+				err = apply(records)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

@@ -25,7 +25,7 @@ type format interface {
 }
 
 // formats has all types of schemas; that of Avro may be left out of a request.
-var formats = map[string]format{Avro: avroFormat{}}
+var formats = map[string]format{Avro: avroFormat{}, JSONSchema: jsonFormat{}, Protobuf: protobufFormat{}}
 
 // parsedSchema is a schema that was read. It never changes.
 type parsedSchema interface {
@@ -41,7 +41,8 @@ type parsedSchema interface {
 	likeness() likeness
 	// unreadable tells why what was written with writer, of the same type, cannot be read
 	// with this schema. In the texts, %[1]s stands for this one and %[2]s for the writer's.
-	unreadable(writer parsedSchema) []string
+	// The error is a refusal to decide.
+	unreadable(writer parsedSchema) ([]string, error)
 }
 
 // likeness is a hash.
@@ -168,7 +169,7 @@ type parseCache struct {
 }
 
 const (
-	parsedSchemas = 512
+	parsedSchemas = 256
 	// largestParsed bounds the texts that are kept, so that a few huge ones cannot fill the
 	// memory.
 	largestParsed = 64 << 10

@@ -37,7 +37,6 @@ const (
 	newsInterval    = 5 * time.Second
 	refreshTimeout  = 2 * time.Second
 	reconnectPause  = 200 * time.Millisecond
-	loadedAtOnce    = 1000
 	postgresConns   = 4
 	applicationName = "postrider registry"
 )

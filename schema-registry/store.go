@@ -15,6 +15,7 @@ var ErrStoreURL = errors.New("the URL names no store")
 type Store interface {
 	// Load gives every record to apply, and from then on those that others write, one call
 	// at a time, until Close. It is called once, before Update and Refresh.
+	// apply keeps nothing of a Record's Value.
 	Load(ctx context.Context, apply func([]Record) error) error
 	// Update calls change while nobody else can write and after apply was given all that
 	// others wrote. It writes the records that change returns, all or none, and then calls
@@ -29,6 +30,9 @@ type Store interface {
 	// Close releases what the store holds.
 	Close()
 }
+
+// loadedAtOnce is how many records stores give to apply in one call.
+const loadedAtOnce = 1000
 
 // OpenStore opens the store that a URL names: "memory", file:///path/to/registry.db, or
 // postgres://user@host/database.

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -43,6 +45,27 @@ func openRegistryStore(ctx context.Context, url string) (schemaregistry.Store, e
 		return nil, fmt.Errorf("%w (let a DBA run: CREATE SCHEMA postrider_registry AUTHORIZATION the_role)", err)
 	}
 	return nil, unreachable(fmt.Errorf("%w (is the server up, and do URL and password fit?)", err))
+}
+
+// registryGarbage lets the heap grow to one and a half times what lives in it. That is all
+// schemas, which stay, and little garbage is made: collecting twice as often as by default
+// costs some per cent of the CPU and saves a third of the memory.
+const registryGarbage = 50
+
+// loadRegistry reads all that a store has, before anybody asks for it. GOGC in the
+// environment wins.
+func loadRegistry(ctx context.Context, store schemaregistry.Store) (*schemaregistry.Registry, error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(registryGarbage)
+	}
+	registry := schemaregistry.New(store)
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	if err := registry.Load(ctx); err != nil {
+		return nil, unreachable(err)
+	}
+	debug.FreeOSMemory() // what reading needed is not needed again
+	return registry, nil
 }
 
 func listenTCP(address string) (net.Listener, error) {

@@ -114,7 +114,7 @@ func configProblems(err error) error {
 
 func addLogFlags(cmd *cobra.Command, level, format *string, defaultLevel string) {
 	cmd.Flags().StringVar(level, "log-level", defaultLevel, "debug, info, warn or error")
-	cmd.Flags().StringVar(format, "log-format", "auto", "text, json, or auto: text on a terminal")
+	cmd.Flags().StringVar(format, "log-format", "auto", "text, json or auto: text on a terminal")
 	for flag, values := range map[string][]string{"log-level": {"debug", "info", "warn", "error"}, "log-format": {"auto", "text", "json"}} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}

@@ -87,6 +87,21 @@ func (p *past) today(path string) string {
 	return path
 }
 
+// mapped returns the subjects that today's schemas.yaml gives the record of a file, wherever
+// the file was then: it may have moved and changed so much that git sees no renaming.
+func (p *past) mapped(f *schemafiles.File) []string {
+	if f.Schema.Name == "" || len(p.tree.naming.byFile[p.today(f.Path)]) > 0 {
+		return nil
+	}
+	var names []string
+	for _, s := range p.tree.subjects {
+		if s.file.Schema.Name == f.Schema.Name && len(p.tree.naming.byFile[s.file.Path]) > 0 {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
 // parse parses a state and returns the schemas by subject, and the files that are none.
 func (p *past) parse(state map[string]string, texts map[string][]byte) (map[string][]*schemafiles.File, []*schemafiles.Problem) {
 	var sources []schemafiles.Source
@@ -98,10 +113,12 @@ func (p *past) parse(state map[string]string, texts map[string][]byte) (map[stri
 	for i := range files {
 		f := &files[i]
 		// A schema without a name and without a subject in today's schemas.yaml never had one.
-		if names, err := p.tree.naming.subjects(p.today(f.Path), f.Schema); err == nil {
-			for _, name := range names {
-				subjects[name] = append(subjects[name], f)
-			}
+		names, err := p.tree.naming.subjects(p.today(f.Path), f.Schema)
+		if mapped := p.mapped(f); err == nil && len(mapped) > 0 {
+			names = mapped
+		}
+		for _, name := range names {
+			subjects[name] = append(subjects[name], f)
 		}
 	}
 	return subjects, problems

@@ -1,0 +1,70 @@
+package schemaregistry
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// FuzzHandler sends any request to a registry that has something of everything.
+func FuzzHandler(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"GET", "/contexts/x/schemas/ids/1?subject=a", ""},
+		{"PUT", "/config/s", `{"alias":"t","compatibility":"FULL","defaultMetadata":{"tags":{"a":["b"]}}}`},
+		{"PUT", "/mode/:.x:?force=true", `{"mode":"IMPORT"}`},
+		{"POST", "/subjects/s/versions?normalize=true", quoted(`{"type":"record","name":"r","fields":[],"b":{"d":1,"c":[{}]},"a":1e3}`)},
+		{"POST", "/subjects/s/versions", `{"schema":"syntax = \"proto3\";","schemaType":"PROTOBUF","id":3,"version":-1}`},
+		{"POST", "/subjects/s/versions", `{"schema":"{\"$ref\":\"a\"}","schemaType":"JSON","references":[{"name":"a","subject":"u","version":1}]}`},
+		{"POST", "/compatibility/subjects/u/versions/latest?verbose=true", quoted(`["int","u"]`)},
+		{"DELETE", "/subjects/u/versions/1?permanent=true", ""},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, method, target, body string) {
+		u, err := url.Parse("http://registry" + target)
+		if err != nil || !strings.HasPrefix(target, "/") {
+			t.Skip("no request")
+		}
+		handler := newTestHandler()
+		for _, setUp := range []string{"/subjects/u/versions", "/contexts/x/subjects/u/versions"} {
+			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", setUp, strings.NewReader(quoted(record("a")))))
+		}
+		req, err := http.NewRequest(method, u.String(), strings.NewReader(body))
+		if err != nil {
+			t.Skip("no request")
+		}
+		for range 2 {
+			resp := httptest.NewRecorder()
+			handler.ServeHTTP(resp, req.Clone(t.Context()))
+			if resp.Code >= 500 {
+				t.Fatalf("%s %s %q: %d %s", method, target, body, resp.Code, resp.Body)
+			}
+		}
+	})
+}
+
+// FuzzDecodeRecord reads what a store may hold.
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add("schema/1/.", `{"text":"\"int\"","references":[{"name":"a","subject":"s","version":1}]}`)
+	f.Add("version/2/a/b", `{"id":1,"deleted":true}`)
+	f.Add("context/.x", `{"lastId":3,"hidden":true}`)
+	f.Add("config/", `{"compatibilityLevel":"FULL"}`)
+	f.Add("mode/s", `{"mode":"IMPORT"}`)
+	f.Fuzz(func(t *testing.T, key, value string) {
+		decoded, err := decodeRecord(Record{key, []byte(value)})
+		if err != nil {
+			return
+		}
+		s := newState()
+		s.apply(decoded)
+		encoded, err := encodeFact(decoded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := decodeRecord(encoded); err != nil || again.key() != decoded.key() {
+			t.Fatalf("%v, %v: was %v", again, err, decoded)
+		}
+	})
+}

@@ -1,0 +1,135 @@
+package schemaregistry
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+type jsonFormat struct{}
+
+// jsonRoot is the URL of a schema that has no $id; references are relative to it.
+const jsonRoot = "registry:///schema.json"
+
+func (jsonFormat) parse(src *source, _ bool) (parsedSchema, error) {
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(src.Text))
+	if err != nil {
+		return nil, src.invalid("%v", err)
+	}
+	used := map[string]any{}
+	for _, u := range src.uses {
+		if used[u.name], err = jsonschema.UnmarshalJSON(strings.NewReader(u.text)); err != nil {
+			return nil, src.invalid("reference %s: %v", u.name, err)
+		}
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft7)
+	compiler.UseLoader(jsonReferences(used))
+	if err := compiler.AddResource(jsonRoot, doc); err != nil {
+		return nil, src.invalid("%v", err)
+	}
+	if _, err := compiler.Compile(jsonRoot); err != nil {
+		return nil, src.invalid("%v", err)
+	}
+	var text bytes.Buffer
+	if err := json.Compact(&text, []byte(src.Text)); err != nil {
+		return nil, src.invalid("%v", err)
+	}
+	sorted, err := encode(doc) // which sorts attributes
+	if err != nil {
+		return nil, src.invalid("%v", err)
+	}
+	bare, err := encode(withoutAnnotations(doc))
+	if err != nil {
+		return nil, src.invalid("%v", err)
+	}
+	return &jsonParsed{text.String(), string(sorted), string(bare)}, nil
+}
+
+// jsonReferences finds a schema by the name of a reference: it is the URL, or its end where
+// the schema that refers has a URL of its own. Nothing is loaded from elsewhere.
+type jsonReferences map[string]any
+
+func (r jsonReferences) Load(target string) (any, error) {
+	if doc, ok := r[target]; ok {
+		return doc, nil
+	}
+	u, err := url.Parse(target)
+	for name, doc := range r {
+		if err == nil && strings.HasSuffix(u.Path, "/"+name) {
+			return doc, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no reference of the name %q", target)
+}
+
+// withoutAnnotations drops what says nothing of the data.
+func withoutAnnotations(doc any) any {
+	switch doc := doc.(type) {
+	case map[string]any:
+		bare := make(map[string]any, len(doc))
+		for name, value := range doc {
+			switch name {
+			case "properties", "patternProperties", "definitions", "$defs", "dependencies", "dependentSchemas":
+				bare[name] = byName(value)
+			case "title", "description", "$comment", "examples", "default", "readOnly", "writeOnly", "deprecated":
+			case "const", "enum":
+				bare[name] = value
+			default:
+				bare[name] = withoutAnnotations(value)
+			}
+		}
+		return bare
+	case []any:
+		bare := make([]any, len(doc))
+		for i, value := range doc {
+			bare[i] = withoutAnnotations(value)
+		}
+		return bare
+	}
+	return doc
+}
+
+// byName is an object whose attributes are names that the schema's author has chosen.
+func byName(value any) any {
+	members, ok := value.(map[string]any)
+	if !ok {
+		return value
+	}
+	bare := make(map[string]any, len(members))
+	for name, member := range members {
+		bare[name] = withoutAnnotations(member)
+	}
+	return bare
+}
+
+type jsonParsed struct {
+	text   string
+	sorted string
+	bare   string // sorted, without annotations
+}
+
+func (p *jsonParsed) canonical() string       { return p.text }
+func (p *jsonParsed) normalized() string      { return p.sorted }
+func (p *jsonParsed) formatted(string) string { return p.text }
+func (p *jsonParsed) likeness() likeness      { return sha256.Sum256([]byte(p.sorted)) }
+
+func (p *jsonParsed) same(other parsedSchema) bool {
+	o, ok := other.(*jsonParsed)
+	return ok && p.sorted == o.sorted
+}
+
+// unreadable decides only what is certain. Confluent's registry has some hundred rules for
+// the rest; a wrong answer would break consumers, so there is none.
+func (p *jsonParsed) unreadable(writer parsedSchema) ([]string, error) {
+	if p.bare == writer.(*jsonParsed).bare {
+		return nil, nil
+	}
+	return nil, notPermitted("Whether JSON Schemas that differ in more than annotations are compatible is not decided by this registry. " +
+		"Compare them yourself, and set the subject's compatibility to NONE to register")
+}

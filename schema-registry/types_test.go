@@ -1,0 +1,134 @@
+package schemaregistry
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// typed is a request body with a schema of a type.
+func typed(schemaType, schema string, references ...Reference) string {
+	text, _ := json.Marshal(map[string]any{"schema": schema, "schemaType": schemaType, "references": references})
+	return string(text)
+}
+
+func TestAPI_Protobuf(t *testing.T) {
+	const canonical = "syntax = \"proto3\";\npackage p;\n\nmessage M {\n  string a = 1;\n}\n"
+	one := `syntax = "proto3"; package p; /* a */ message M { string a = 1; }`
+	more := `syntax = "proto3"; package p; message M { string a = 1; int32 b = 2; }`
+	changed := `syntax = "proto3"; package p; message M { int32 a = 1; }`
+	user := `syntax = "proto3"; package q; import "m.proto"; import "google/protobuf/timestamp.proto"; message U { p.M m = 1; google.protobuf.Timestamp at = 2; }`
+	answer := func(version, id int, text any) string {
+		body, _ := json.Marshal(map[string]any{"schemaType": "PROTOBUF", "guid": "*", "schema": text, "version": version, "id": id})
+		return string(body)
+	}
+	binary, err := proto.Marshal(&descriptorpb.FileDescriptorProto{
+		Name: proto.String("x.proto"), Package: proto.String("p"), Syntax: proto.String("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("M"), Field: []*descriptorpb.FieldDescriptorProto{{
+			Name: proto.String("a"), JsonName: proto.String("a"), Number: proto.Int32(1),
+			Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(), Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(),
+		}}}},
+	})
+	must(t, err)
+	onEachHandler(t, []exchange{
+		{"GET", "/schemas/types", "", 200, `["JSON","PROTOBUF","AVRO"]`},
+		{"POST", "/subjects/m/versions", typed(Protobuf, "message"), 422, `{"error_code":42201,"message":"*"}`},
+		{"POST", "/subjects/m/versions", typed(Protobuf, one), 200, answer(1, 1, canonical)},
+		{"POST", "/subjects/m/versions", typed(Protobuf, canonical), 200, answer(1, 1, canonical)},
+		{"POST", "/subjects/m/versions", typed(Protobuf, base64.StdEncoding.EncodeToString(binary)), 200, answer(1, 1, canonical)},
+		{"POST", "/subjects/m/versions", quoted(`"int"`), 409, `{"error_code":409,"message":"*"}`},
+		{"POST", "/compatibility/subjects/m/versions/latest?verbose=true", typed(Protobuf, changed), 200,
+			`{"is_compatible":false,"messages":["{errorType:\"FIELD_SCALAR_KIND_CHANGED\", description:\"The kind of a SCALAR field at path '#/M/1' in the new schema does not match its kind in the old schema\"}",` +
+				`"{oldSchemaVersion: 1}","{oldSchema: 'syntax = \"proto3\";\npackage p;\n\nmessage M {\n  string a = 1;\n}\n'}","{validateFields: 'false', compatibility: 'BACKWARD'}"]}`},
+		{"POST", "/subjects/m/versions", typed(Protobuf, more), 200, answer(2, 2, "*")},
+		{"POST", "/subjects/u/versions", typed(Protobuf, user), 422, `{"error_code":42201,"message":"*"}`},
+		{"POST", "/subjects/u/versions", typed(Protobuf, user, Reference{"m.proto", "m", 1}), 200,
+			`{"schemaType":"PROTOBUF","guid":"*","schema":"*","version":1,"id":3,"references":[{"name":"m.proto","subject":"m","version":1}]}`},
+		{"GET", "/subjects/m/versions/1/referencedby", "", 200, `[3]`},
+	})
+}
+
+func TestCompareProtobuf(t *testing.T) {
+	t.Parallel()
+	const head = `syntax = "proto3"; package p; `
+	for name, c := range map[string]struct {
+		old, updated string
+		want         []string
+	}{
+		"same":                       {"message M { string a = 1; }", "message M { string a = 1; }", nil},
+		"field added":                {"message M {}", "message M { string a = 1; }", nil},
+		"field removed":              {"message M { string a = 1; }", "message M {}", nil},
+		"field renamed":              {"message M { string a = 1; }", "message M { string b = 1; }", nil},
+		"number widened":             {"message M { int32 a = 1; }", "message M { int64 a = 1; }", nil},
+		"bytes for string":           {"message M { string a = 1; }", "message M { bytes a = 1; }", nil},
+		"enum for number":            {"enum E { X = 0; } message M { E a = 1; }", "enum E { X = 0; } message M { int32 a = 1; }", nil},
+		"message removed":            {"message M {} message N {}", "message M {}", []string{"MESSAGE_REMOVED at #/N"}},
+		"nested removed":             {"message M { message N {} }", "message M {}", []string{"MESSAGE_REMOVED at #/M/N"}},
+		"scalar for message":         {"message N {} message M { N a = 1; }", "message N {} message M { string a = 1; }", []string{"FIELD_KIND_CHANGED at #/M/1"}},
+		"map for scalar":             {"message M { string a = 1; }", "message M { map<string, string> a = 1; }", []string{"FIELD_KIND_CHANGED at #/M/1"}},
+		"value of a map":             {"message M { map<string, string> a = 1; }", "message M { map<string, int32> a = 1; }", []string{"FIELD_SCALAR_KIND_CHANGED at #/M/1"}},
+		"signed for number":          {"message M { int32 a = 1; }", "message M { sint32 a = 1; }", []string{"FIELD_SCALAR_KIND_CHANGED at #/M/1"}},
+		"label of a number":          {"message M { optional int32 a = 1; }", "message M { repeated int32 a = 1; }", []string{"FIELD_NUMERIC_LABEL_CHANGED at #/M/1"}},
+		"label of a string":          {"message M { optional string a = 1; }", "message M { repeated string a = 1; }", nil},
+		"other message":              {"message A {} message B {} message M { A a = 1; }", "message A {} message B {} message M { B a = 1; }", []string{"FIELD_NAMED_TYPE_CHANGED at #/M/1"}},
+		"one field into a oneof":     {"message M { string a = 1; }", "message M { oneof o { string a = 1; } }", nil},
+		"two fields into a oneof":    {"message M { string a = 1; string b = 2; }", "message M { oneof o { string a = 1; string b = 2; } }", []string{"MULTIPLE_FIELDS_MOVED_TO_ONEOF at #/M/o"}},
+		"into an old oneof":          {"message M { string a = 1; oneof o { string b = 2; } }", "message M { oneof o { string a = 1; string b = 2; } }", []string{"FIELD_MOVED_TO_EXISTING_ONEOF at #/M/o"}},
+		"out of a oneof, dropped":    {"message M { oneof o { string a = 1; string b = 2; } }", "message M { oneof o { string a = 1; } }", []string{"ONEOF_FIELD_REMOVED at #/M/o/2"}},
+		"recursive messages compare": {"message M { M m = 1; int32 a = 2; }", "message M { M m = 1; int32 a = 2; }", nil},
+	} {
+		old, err := protobufFormat{}.parse(&source{content: content{Type: Protobuf, Text: head + c.old}}, true)
+		must(t, err)
+		updated, err := protobufFormat{}.parse(&source{content: content{Type: Protobuf, Text: head + c.updated}}, true)
+		must(t, err)
+		problems := compareProtobuf(old.(*protobufParsed).file, updated.(*protobufParsed).file)
+		if len(problems) != len(c.want) {
+			t.Errorf("%s: %q, want %q", name, problems, c.want)
+			continue
+		}
+		for i, want := range c.want {
+			if got := shortened(problems[i]); got != want {
+				t.Errorf("%s: %q, want %q", name, got, want)
+			}
+		}
+	}
+}
+
+func TestAPI_JSONSchema(t *testing.T) {
+	one := `{ "type": "object", "properties": {"a": {"type": "string"}} }`
+	compact := `{"type":"object","properties":{"a":{"type":"string"}}}`
+	titled := `{"title":"T","type":"object","properties":{"a":{"type":"string"}}}`
+	changed := `{"type":"object","properties":{"a":{"type":"integer"}}}`
+	user := `{"type":"object","properties":{"o":{"$ref":"one.json"}}}`
+	answer := func(version, id int, text string) string {
+		body, _ := json.Marshal(map[string]any{"schemaType": "JSON", "guid": guidOf(text), "schema": text, "version": version, "id": id})
+		return string(body)
+	}
+	onEachHandler(t, []exchange{
+		{"POST", "/subjects/j/versions", typed(JSONSchema, `{"type":"nonsense"}`), 422, `{"error_code":42201,"message":"*"}`},
+		{"POST", "/subjects/j/versions", typed(JSONSchema, `{"$ref":"http://127.0.0.1:1/x.json"}`), 422, `{"error_code":42201,"message":"*"}`},
+		{"POST", "/subjects/j/versions", typed(JSONSchema, one), 200, answer(1, 1, compact)},
+		{"POST", "/subjects/j/versions", typed(JSONSchema, compact), 200, answer(1, 1, compact)},
+		{"POST", "/subjects/j/versions", typed(JSONSchema, titled), 200, answer(2, 2, titled)},
+		{"POST", "/subjects/j/versions", typed(JSONSchema, changed), 422, `{"error_code":42205,"message":"*"}`},
+		{"POST", "/compatibility/subjects/j/versions/latest", typed(JSONSchema, changed), 422, `{"error_code":42205,"message":"*"}`},
+		{"PUT", "/config/j", `{"compatibility":"NONE"}`, 200, `{"compatibility":"NONE"}`},
+		{"POST", "/subjects/j/versions", typed(JSONSchema, changed), 200, answer(3, 3, changed)},
+		{"POST", "/subjects/u/versions", typed(JSONSchema, user), 422, `{"error_code":42201,"message":"*"}`},
+		{"POST", "/subjects/u/versions", typed(JSONSchema, user, Reference{"one.json", "j", 1}), 200,
+			`{"schemaType":"JSON","guid":"*","schema":"*","version":1,"id":4,"references":[{"name":"one.json","subject":"j","version":1}]}`},
+	})
+}
+
+// shortened is the type and the path of a problem.
+func shortened(problem string) string {
+	problem = strings.TrimPrefix(problem, `{errorType:"`)
+	change, rest, _ := strings.Cut(problem, `"`)
+	_, rest, _ = strings.Cut(rest, "'")
+	path, _, _ := strings.Cut(rest, "'")
+	return change + " at " + path
+}
