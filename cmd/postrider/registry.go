@@ -76,24 +76,23 @@ type registryServer struct {
 
 func (s *registryServer) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&s.listen, "listen", "127.0.0.1:8081", "address to listen on; port 0 takes a free one")
-	f.StringVar(&s.store, "store", "", `memory, file:PATH, or the URL of a Postgres database
-(default $POSTRIDER_REGISTRY_STORE, or else memory)`)
-	f.StringVar(&s.accessFile, "access", "", "file that says who may do what")
-	f.StringVar(&s.tls.Cert, "tls-cert", "", "certificate of the server, PEM; serves https")
-	f.StringVar(&s.tls.Key, "tls-key", "", "its key, PEM")
-	f.StringVar(&s.tls.ClientCA, "tls-client-ca", "", "ask clients for certificates of these authorities")
+	f.StringVar(&s.listen, "listen", "127.0.0.1:8081", "`ADDRESS` to listen on; port 0 takes a free one\n")
+	f.StringVar(&s.store, "store", "", "memory, file:PATH, or the `URL` of a Postgres\ndatabase (default $POSTRIDER_REGISTRY_STORE,\nor else memory)")
+	f.StringVar(&s.accessFile, "access", "", "`FILE` that says who may do what")
+	f.StringVar(&s.tls.Cert, "tls-cert", "", "`FILE` of the server's certificate, PEM; serves https")
+	f.StringVar(&s.tls.Key, "tls-key", "", "`FILE` of its key, PEM")
+	f.StringVar(&s.tls.ClientCA, "client-ca", "", "`FILE` of authorities whose certificates clients\nmust show")
 	f.BoolVar(&s.insecure, "insecure", false, `listen beyond the loopback though whoever
 reaches the address can change schemas`)
-	f.Float64Var(&s.rateLimit, "rate-limit", 0, "requests per second of one client; 0 is no limit")
-	f.Int64Var(&s.maxBody, "max-body", access.DefaultMaxBody, "longest body of a request, in bytes")
-	f.IntVar(&s.incompatibleCode, "incompatible-code", schemaregistry.CodeIncompatible, `error code of an incompatible schema: 409, or
+	f.Float64Var(&s.rateLimit, "rate-limit", 0, "requests per second of one client, 0 for no limit")
+	f.Int64Var(&s.maxBody, "max-body", access.DefaultMaxBody, "longest body of a request in `BYTES`\n")
+	f.IntVar(&s.incompatibleCode, "conflict-code", schemaregistry.CodeIncompatible, `error code of an incompatible schema: 409, or
 40901 as newer servers say`)
 	f.BoolVar(&s.keepRuleSets, "keep-rule-sets", false, `keep rules that come with schemas; they are left
 out otherwise, and never executed`)
 	addLogFlags(cmd, &s.logLevel, &s.logFormat, "info")
 	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions([]string{"memory", "file:", "postgres://"}, cobra.ShellCompDirectiveNoSpace))
-	_ = cmd.RegisterFlagCompletionFunc("incompatible-code", cobra.FixedCompletions([]string{"409", "40901"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("conflict-code", cobra.FixedCompletions([]string{"409", "40901"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("listen", cobra.FixedCompletions([]string{"127.0.0.1:8081", ":8081"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -104,10 +103,10 @@ func (s *registryServer) validate() error {
 		problems = append(problems, errors.New("--tls-cert and --tls-key go together"))
 	}
 	if s.tls.ClientCA != "" && s.tls.Cert == "" {
-		problems = append(problems, errors.New("--tls-client-ca needs --tls-cert and --tls-key"))
+		problems = append(problems, errors.New("--client-ca needs --tls-cert and --tls-key"))
 	}
 	if s.incompatibleCode != schemaregistry.CodeIncompatible && s.incompatibleCode != schemaregistry.CodeIncompatibleSchema {
-		problems = append(problems, fmt.Errorf("--incompatible-code: %d is neither 409 nor 40901", s.incompatibleCode))
+		problems = append(problems, fmt.Errorf("--conflict-code: %d is neither 409 nor 40901", s.incompatibleCode))
 	}
 	if s.rateLimit < 0 {
 		problems = append(problems, fmt.Errorf("--rate-limit: %v is negative", s.rateLimit))

@@ -89,7 +89,7 @@ func limitMemory(cfg relay.Config, r *relay.Relay) {
 	if inFlight == 0 {
 		inFlight = relay.DefaultMaxInFlightBytes
 	}
-	limit := int64(4*inFlight) + 28<<20
+	limit := int64(4*inFlight) + 20<<20
 	debug.SetMemoryLimit(limit)
 	if cfg.OnPoison != "halt-key" {
 		return
@@ -114,7 +114,7 @@ func configProblems(err error) error {
 
 func addLogFlags(cmd *cobra.Command, level, format *string, defaultLevel string) {
 	cmd.Flags().StringVar(level, "log-level", defaultLevel, "debug, info, warn or error")
-	cmd.Flags().StringVar(format, "log-format", "auto", "text, json, or auto: text on a terminal")
+	cmd.Flags().StringVar(format, "log-format", "auto", "text, json or auto: text on a terminal")
 	for flag, values := range map[string][]string{"log-level": {"debug", "info", "warn", "error"}, "log-format": {"auto", "text", "json"}} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}

@@ -195,6 +195,15 @@ func (r *reader) settings(ctx context.Context, content *Content, scopes []string
 				delete(configs[i], key)
 			}
 		}
+		if scope == globalScope {
+			// The defaults are nothing that was set, and not every registry has such a place.
+			if string(configs[i]["compatibilityLevel"]) == `"BACKWARD"` && len(configs[i]) == 1 {
+				configs[i] = nil
+			}
+			if modes[i].Mode == modeReadWrite {
+				modes[i].Mode = ""
+			}
+		}
 		if len(configs[i]) > 0 {
 			content.Configs = append(content.Configs, Config{scope, configs[i]})
 		}
