@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -326,5 +327,34 @@ func TestClient_ClassifiesAnswers(t *testing.T) {
 		if diff := cmp.Diff([]bool{c.notFound, c.incompatible, c.unauthorized, c.temporary}, got); diff != "" {
 			t.Errorf("%d %s: %v\n%s", c.status, c.body, err, diff)
 		}
+	}
+}
+
+func TestClient_DistrustIsNotTemporary(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(newTestHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshakes that fail
+	server.StartTLS()
+	defer server.Close()
+	plain := strings.Replace(server.URL, "https:", "http:", 1)
+	for name, cfg := range map[string]ClientConfig{
+		"unknown authority": {URL: server.URL},
+		"no name of its":    {URL: strings.Replace(server.URL, "127.0.0.1", "localhost", 1), TLS: &tls.Config{RootCAs: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}},
+	} {
+		if _, err := newTestClient(t, cfg).Subjects(t.Context()); err == nil || IsTemporary(err) {
+			t.Errorf("%s: %v, temporary %v", name, err, IsTemporary(err))
+		}
+	}
+	trusted := ClientConfig{URL: server.URL, TLS: server.Client().Transport.(*http.Transport).TLSClientConfig}
+	if _, err := newTestClient(t, trusted).Subjects(t.Context()); err != nil {
+		t.Errorf("trusted: %v", err)
+	}
+	unencrypted := httptest.NewServer(newTestHandler())
+	defer unencrypted.Close()
+	if _, err := newTestClient(t, ClientConfig{URL: strings.Replace(unencrypted.URL, "http:", "https:", 1)}).Subjects(t.Context()); err == nil || IsTemporary(err) {
+		t.Errorf("TLS to a server without: %v", err)
+	}
+	if _, err := newTestClient(t, ClientConfig{URL: plain}).Subjects(t.Context()); err == nil {
+		t.Error("plain HTTP to a server with TLS was answered")
 	}
 }
