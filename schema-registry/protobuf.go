@@ -6,11 +6,14 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/bufbuild/protocompile"
 	"github.com/jhump/protoreflect/v2/protoprint"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
@@ -56,10 +59,42 @@ func protobufSource(path, text string) protocompile.SearchResult {
 		file := &descriptorpb.FileDescriptorProto{}
 		if proto.Unmarshal(binary, file) == nil {
 			file.Name = proto.String(path)
+			nameInJSON(file.MessageType)
 			return protocompile.SearchResult{Proto: file}
 		}
 	}
 	return protocompile.SearchResult{Source: io.NopCloser(strings.NewReader(text))}
+}
+
+// nameInJSON gives fields the names in JSON that protoc gives them. Descriptors of other
+// origin may lack them, and protocompile takes none for a name.
+func nameInJSON(messages []*descriptorpb.DescriptorProto) {
+	for _, message := range messages {
+		for _, field := range slices.Concat(message.Field, message.Extension) {
+			if field.JsonName == nil {
+				field.JsonName = proto.String(jsonName(field.GetName()))
+			}
+		}
+		nameInJSON(message.NestedType)
+	}
+}
+
+// jsonName drops underscores and capitalizes the letters behind them.
+func jsonName(name string) string {
+	var b strings.Builder
+	upper := false
+	for _, r := range name {
+		switch {
+		case r == '_':
+			upper = true
+			continue
+		case upper:
+			r = unicode.ToUpper(r)
+		}
+		upper = false
+		b.WriteRune(r)
+	}
+	return b.String()
 }
 
 func printProtobuf(file protoreflect.FileDescriptor, sorted bool) (string, error) {
@@ -95,10 +130,21 @@ type protobufParsed struct {
 	sorted string
 }
 
-func (p *protobufParsed) canonical() string       { return p.text }
-func (p *protobufParsed) normalized() string      { return p.sorted }
-func (p *protobufParsed) formatted(string) string { return p.text }
-func (p *protobufParsed) likeness() likeness      { return sha256.Sum256([]byte(p.text)) }
+func (p *protobufParsed) canonical() string  { return p.text }
+func (p *protobufParsed) normalized() string { return p.sorted }
+func (p *protobufParsed) likeness() likeness { return sha256.Sum256([]byte(p.text)) }
+
+// formatted knows "serialized": the descriptor in Base64, which clients in Python ask for.
+func (p *protobufParsed) formatted(form string) string {
+	if !strings.EqualFold(form, "serialized") {
+		return p.text
+	}
+	binary, err := proto.Marshal(protodesc.ToFileDescriptorProto(p.file))
+	if err != nil {
+		return p.text
+	}
+	return base64.StdEncoding.EncodeToString(binary)
+}
 
 func (p *protobufParsed) same(other parsedSchema) bool {
 	o, ok := other.(*protobufParsed)

@@ -17,9 +17,9 @@ func typed(schemaType, schema string, references ...Reference) string {
 }
 
 func TestAPI_Protobuf(t *testing.T) {
-	const canonical = "syntax = \"proto3\";\npackage p;\n\nmessage M {\n  string a = 1;\n}\n"
-	one := `syntax = "proto3"; package p; /* a */ message M { string a = 1; }`
-	more := `syntax = "proto3"; package p; message M { string a = 1; int32 b = 2; }`
+	const canonical = "syntax = \"proto3\";\npackage p;\n\nmessage M {\n  string a = 1;\n  int32 b_c = 2;\n}\n"
+	one := `syntax = "proto3"; package p; /* a */ message M { string a = 1; int32 b_c = 2; }`
+	more := `syntax = "proto3"; package p; message M { string a = 1; int32 b_c = 2; int32 d = 3; }`
 	changed := `syntax = "proto3"; package p; message M { int32 a = 1; }`
 	user := `syntax = "proto3"; package q; import "m.proto"; import "google/protobuf/timestamp.proto"; message U { p.M m = 1; google.protobuf.Timestamp at = 2; }`
 	answer := func(version, id int, text any) string {
@@ -29,8 +29,11 @@ func TestAPI_Protobuf(t *testing.T) {
 	binary, err := proto.Marshal(&descriptorpb.FileDescriptorProto{
 		Name: proto.String("x.proto"), Package: proto.String("p"), Syntax: proto.String("proto3"),
 		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("M"), Field: []*descriptorpb.FieldDescriptorProto{{
-			Name: proto.String("a"), JsonName: proto.String("a"), Number: proto.Int32(1),
+			Name: proto.String("a"), Number: proto.Int32(1),
 			Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(), Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum(),
+		}, {
+			Name: proto.String("b_c"), Number: proto.Int32(2),
+			Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(), Type: descriptorpb.FieldDescriptorProto_TYPE_INT32.Enum(),
 		}}}},
 	})
 	must(t, err)
@@ -40,10 +43,11 @@ func TestAPI_Protobuf(t *testing.T) {
 		{"POST", "/subjects/m/versions", typed(Protobuf, one), 200, answer(1, 1, canonical)},
 		{"POST", "/subjects/m/versions", typed(Protobuf, canonical), 200, answer(1, 1, canonical)},
 		{"POST", "/subjects/m/versions", typed(Protobuf, base64.StdEncoding.EncodeToString(binary)), 200, answer(1, 1, canonical)},
+		{"GET", "/schemas/ids/1/schema?format=serialized", "", 200, serialized(t, one)},
 		{"POST", "/subjects/m/versions", quoted(`"int"`), 409, `{"error_code":409,"message":"*"}`},
 		{"POST", "/compatibility/subjects/m/versions/latest?verbose=true", typed(Protobuf, changed), 200,
 			`{"is_compatible":false,"messages":["{errorType:\"FIELD_SCALAR_KIND_CHANGED\", description:\"The kind of a SCALAR field at path '#/M/1' in the new schema does not match its kind in the old schema\"}",` +
-				`"{oldSchemaVersion: 1}","{oldSchema: 'syntax = \"proto3\";\npackage p;\n\nmessage M {\n  string a = 1;\n}\n'}","{validateFields: 'false', compatibility: 'BACKWARD'}"]}`},
+				`"{oldSchemaVersion: 1}","{oldSchema: 'syntax = \"proto3\";\npackage p;\n\nmessage M {\n  string a = 1;\n  int32 b_c = 2;\n}\n'}","{validateFields: 'false', compatibility: 'BACKWARD'}"]}`},
 		{"POST", "/subjects/m/versions", typed(Protobuf, more), 200, answer(2, 2, "*")},
 		{"POST", "/subjects/u/versions", typed(Protobuf, user), 422, `{"error_code":42201,"message":"*"}`},
 		{"POST", "/subjects/u/versions", typed(Protobuf, user, Reference{"m.proto", "m", 1}), 200,
@@ -131,4 +135,18 @@ func shortened(problem string) string {
 	_, rest, _ = strings.Cut(rest, "'")
 	path, _, _ := strings.Cut(rest, "'")
 	return change + " at " + path
+}
+
+// serialized is the descriptor of a schema in Base64.
+func serialized(t *testing.T, text string) string {
+	t.Helper()
+	parsed, err := protobufFormat{}.parse(&source{content: content{Type: Protobuf, Text: text}}, true)
+	must(t, err)
+	form := parsed.formatted("serialized")
+	again, err := protobufFormat{}.parse(&source{content: content{Type: Protobuf, Text: form}}, true)
+	must(t, err)
+	if again.canonical() != parsed.canonical() || form == parsed.canonical() {
+		t.Errorf("serialized: %q becomes %q", form, again.canonical())
+	}
+	return form
 }
