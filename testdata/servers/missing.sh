@@ -10,4 +10,7 @@ fi
 # For Kafka, and for Avro's Java library, which the schema parser is compared with.
 command -v java >/dev/null 2>&1 || packages+=(default-jre-headless)
 command -v mvn >/dev/null 2>&1 || packages+=(maven)
+# For the clients of other languages, which the registry is tested with.
+python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3 python3-venv)
+{ command -v node && command -v npm; } >/dev/null 2>&1 || packages+=(nodejs npm)
 echo "${packages[*]}"
