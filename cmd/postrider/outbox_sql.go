@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/postrider/postrider/outbox"
+	"github.com/postrider/postrider/outbox/inbox"
 )
 
 func newOutboxSQLCommand() *cobra.Command {
@@ -24,10 +25,11 @@ func newOutboxSQLCommand() *cobra.Command {
 		Short: "Print the outbox table's DDL for a migration tool",
 		Long: `Print the DDL in two parts: application, which belongs to the service's own migrations
 (table, partitions, functions), and dba, which needs more rights (the relay's role, its
-grants, the publication).`,
+grants, the publication). A third part, inbox, is the table of services that consume events.`,
 		Example: `  postrider outbox sql | psql "$DATABASE_URL"
   postrider outbox sql --tool goose --out db/migrations
-  postrider outbox sql --part dba --name orders`,
+  postrider outbox sql --part dba --name orders
+  postrider outbox sql --part inbox --tool goose --out db/migrations`,
 		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			format, ok := migrationFormats[tool]
@@ -39,6 +41,9 @@ grants, the publication).`,
 				if tool == "raw" {
 					part = "all"
 				}
+			}
+			if part == partInbox && !cmd.Flags().Changed("table") {
+				table = inbox.DefaultTable
 			}
 			migrations, err := outboxMigrations(part, table, name)
 			if err != nil {
@@ -59,9 +64,9 @@ grants, the publication).`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&tool, "tool", "raw", "file format: raw, goose, tern, golang-migrate or flyway")
-	flags.StringVar(&table, "table", outbox.DefaultTable, "outbox table, with its schema")
+	flags.StringVar(&table, "table", outbox.DefaultTable, "outbox table, with its schema; for the inbox "+inbox.DefaultTable+" by default")
 	flags.StringVar(&name, "name", defaultRelayName, "name of the relay, as in its configuration")
-	flags.StringVar(&part, "part", "", "application, dba or all (default all for raw, else application)")
+	flags.StringVar(&part, "part", "", "application, dba, all (both of them) or inbox (default all for raw, else application)")
 	flags.StringVar(&dir, "out", "", "write files with the next free version into this directory")
 	return cmd
 }
@@ -72,9 +77,17 @@ type migration struct {
 	outbox.DDL
 }
 
+// partInbox is no part of the outbox: all does not include it.
+const partInbox = "inbox"
+
 func outboxMigrations(part, table, name string) ([]migration, error) {
-	if part != "application" && part != "dba" && part != "all" {
-		return nil, fmt.Errorf("--part %q: want application, dba or all", part)
+	switch part {
+	case "application", "dba", "all":
+	case partInbox:
+		ddl, err := inbox.TableDDL(table)
+		return []migration{{"postrider_inbox", ddl}}, err
+	default:
+		return nil, fmt.Errorf("--part %q: want application, dba, all or inbox", part)
 	}
 	var migrations []migration
 	if part != "dba" {

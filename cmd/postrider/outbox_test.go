@@ -113,6 +113,42 @@ func TestOutboxSQL_AppliesAndRevertsWithGoose(t *testing.T) {
 	}
 }
 
+func TestOutboxSQL_AppliesAndRevertsTheInbox(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, testserver.Postgres(t))
+	dir := t.TempDir()
+	if out, _, err := runOutbox(t, "sql", "--tool", "goose", "--part", "inbox", "--out", dir); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if got, want := listFiles(t, dir), []string{"00001_postrider_inbox.sql"}; !cmp.Equal(got, want) {
+		t.Errorf("files: %v, want %v", got, want)
+	}
+	db := stdlib.OpenDB(*conn.Config())
+	defer db.Close()
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, os.DirFS(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provider.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	execSQL(t, conn, "SELECT inbox_once('shipping', 'order-1')")
+	if _, err := provider.DownTo(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := publicObjects(t, conn); !cmp.Equal(got, []string{"goose_db_version"}) {
+		t.Errorf("after down: %v", got)
+	}
+
+	out, _, err := runOutbox(t, "sql", "--part", "inbox", "--table", "shop.handled")
+	if err != nil || !strings.Contains(out, `CREATE TABLE "shop"."handled" (`) {
+		t.Errorf("--table: %v\n%.300s", err, out)
+	}
+	if _, _, err := runOutbox(t, "sql", "--part", "inbox", "--table", "handled"); err == nil {
+		t.Error("a table without a schema was taken")
+	}
+}
+
 // The other tools send the parts of these files to the server as they are.
 func TestOutboxSQL_AppliesAndRevertsInTheFormatOfEachTool(t *testing.T) {
 	t.Parallel()
