@@ -11,36 +11,82 @@ import (
 // server a third of the CPU and the stream is three times as fast. So a busy stream is read
 // in strokes, and a quiet one at once.
 const (
-	readBufferSize = 512 << 10
-	// receiveWindow is the socket's receive buffer: small enough to fill within a pause.
-	receiveWindow = 64 << 10
-	// smallRead is a read that found the window far from full.
-	smallRead = 32 << 10
-	// pause lets a window fill.
-	pause = 10 * time.Millisecond
+	readBufferSize = maxWindow
 	// busyRate is the rate from which a stream counts as busy, bytes a second. Below it a
 	// read costs less than the latency that a pause would add.
 	busyRate   = 8 << 20
 	rateWindow = 50 * time.Millisecond
+
+	// nearby is the longest round trip to a server whose segments come as soon as there is
+	// room for them: on the same machine.
+	nearby    = 50 * time.Microsecond
+	minWindow = 64 << 10
+	maxWindow = 1 << 20
+	// windowRate adds to the window what flows in a round trip at this rate, bytes a second.
+	// It is less than most servers can send, for a window that does not fill is of no use, and
+	// more than a greedy receiver gets of single-row transactions.
+	windowRate = 64 << 20
+	// longestPause bounds how late a keepalive is answered, or a shutdown noticed.
+	longestPause = 100 * time.Millisecond
 )
 
-// pacedConn is a net.Conn that reads ahead into a large buffer and paces itself on a busy
-// stream. It belongs to one goroutine.
+// pace says how a busy stream is read.
+type pace struct {
+	window int // the socket's receive buffer, bytes
+	// refill is the pause after a read that brought half a window or more: nothing can
+	// come before the server has heard that there is room.
+	refill time.Duration
+	// shortest is the first pause after a read that brought less. Each one after it is
+	// twice as long, up to longest, until the window fills.
+	shortest, longest time.Duration
+}
+
+// paceFor returns the pace for a round-trip time.
+func paceFor(rtt time.Duration) pace {
+	if rtt <= nearby {
+		// Room is filled at once from what the server has queued, so a small read means that
+		// the queue is empty. It takes a long pause to queue up much.
+		return pace{window: minWindow, shortest: 10 * time.Millisecond, longest: 10 * time.Millisecond}
+	}
+	// The first segments of a refill wake a waiting reader long before the last. And a
+	// pause much longer than a round trip holds a link back whose flow the window bounds.
+	return pace{
+		window:   min(minWindow+int(rtt.Seconds()*windowRate), maxWindow),
+		refill:   min(rtt, longestPause),
+		shortest: 2 * time.Millisecond,
+		longest:  min(max(4*rtt, 16*time.Millisecond), longestPause),
+	}
+}
+
+// pacedConn is a net.Conn that reads ahead into a large buffer and, once it is told to, paces
+// itself on a busy stream. It belongs to one goroutine.
 type pacedConn struct {
 	net.Conn
 	buf  []byte
 	r, w int
 
-	paced    bool      // off until streaming begins
-	last     int       // bytes that the last read brought
-	lastRead time.Time // when it brought them
+	greedy   bool // never paced
+	paced    bool // off until streaming begins
+	pace     pace
+	pause    time.Duration // the last one
+	last     int           // bytes that the last read brought
+	lastRead time.Time     // when it brought them
 	rate     rateMeter
-	pauses   uint64
 	sleep    func(time.Duration)
 }
 
 func newPacedConn(c net.Conn) *pacedConn {
 	return &pacedConn{Conn: c, buf: make([]byte, readBufferSize), sleep: time.Sleep}
+}
+
+// begin paces the reads from here on. What was said on the connection so far has shown how
+// far the server is.
+func (c *pacedConn) begin() error {
+	if c.greedy {
+		return nil
+	}
+	c.paced, c.pace = true, paceFor(roundTrip(c.Conn))
+	return setWindow(c.Conn, c.pace.window)
 }
 
 // buffered returns how many bytes can be read without touching the network.
@@ -49,9 +95,8 @@ func (c *pacedConn) buffered() int { return c.w - c.r }
 // Read implements net.Conn.
 func (c *pacedConn) Read(p []byte) (int, error) {
 	if c.r == c.w {
-		if c.paced && c.last > 0 && c.last < smallRead && c.rate.busy(time.Now()) {
-			c.pauses++
-			c.sleep(pause)
+		if c.paced {
+			c.stroke()
 		}
 		n, err := c.Conn.Read(c.buf)
 		c.r, c.w, c.last = 0, n, n
@@ -66,6 +111,23 @@ func (c *pacedConn) Read(p []byte) (int, error) {
 	n := copy(p, c.buf[c.r:c.w])
 	c.r += n
 	return n, nil
+}
+
+// stroke waits until the window of a busy stream should be full.
+func (c *pacedConn) stroke() {
+	now := time.Now()
+	switch {
+	case c.last == 0 || !c.rate.busy(now):
+		c.pause = 0
+	case c.last >= c.pace.window/2:
+		c.pause = c.pace.refill
+	default:
+		c.pause = min(max(2*c.pause, c.pace.shortest), c.pace.longest)
+	}
+	// The window has been open since the last read, whatever was done meanwhile.
+	if wait := c.pause - now.Sub(c.lastRead); wait > 0 {
+		c.sleep(wait)
+	}
 }
 
 // rateMeter tells a busy stream from a quiet one by the bytes of the last whole window.

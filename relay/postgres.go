@@ -108,12 +108,6 @@ func (c PostgresConfig) connectReplication(ctx context.Context, onNotice pgconn.
 		if err != nil {
 			return nil, err
 		}
-		if sized, ok := conn.(interface{ SetReadBuffer(int) error }); ok {
-			if err := sized.SetReadBuffer(receiveWindow); err != nil {
-				_ = conn.Close()
-				return nil, err
-			}
-		}
 		// Below TLS, where one read can still bring a whole window.
 		paced = newPacedConn(conn)
 		return paced, nil

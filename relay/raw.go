@@ -61,13 +61,13 @@ func openRawReader(ctx context.Context, cfg PostgresConfig, confirmed LSN, greed
 	if err != nil {
 		return nil, err
 	}
+	s.paced.greedy = greedy
 	// Nothing is flushed, ever: every status repeats where the slot stands.
 	err = s.start(ctx, confirmed, minLiveness, func() LSN { return 0 })
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	s.paced.paced = !greedy
 	return &RawReader{source: s}, nil
 }
 

@@ -115,6 +115,9 @@ func (s *Source) start(ctx context.Context, confirmed LSN, timeout time.Duration
 	if bug(bugPublishUncommitted) {
 		args[0] = "proto_version '2', streaming 'on'"
 	}
+	if err := s.paced.begin(); err != nil {
+		return fmt.Errorf("replication connection: %w", err)
+	}
 	err := pglogrepl.StartReplication(ctx, s.conn, s.slot, 0, pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication, PluginArgs: args,
 	})
@@ -122,7 +125,6 @@ func (s *Source) start(ctx context.Context, confirmed LSN, timeout time.Duration
 		return fmt.Errorf("start replication on slot %q: %w", s.slot, err)
 	}
 	s.lastReceived = time.Now()
-	s.paced.paced = true
 	return s.sendStatus(true) // the answer shows that the stream works
 }
 
