@@ -22,9 +22,9 @@ const (
 	nearby    = 50 * time.Microsecond
 	minWindow = 64 << 10
 	maxWindow = 1 << 20
-	// windowRate adds to the window what flows in a round trip at this rate, bytes a second.
-	// It is less than most servers can send, for a window that does not fill is of no use, and
-	// more than a greedy receiver gets of single-row transactions.
+	// windowRate is what a window lets through, bytes a second: the window is what flows in a
+	// round trip at that rate. It is less than most servers can send, for a window that does
+	// not fill is of no use, and more than a greedy receiver gets of one-row transactions.
 	windowRate = 64 << 20
 	// longestPause bounds how late a keepalive is answered, or a shutdown noticed.
 	longestPause = 100 * time.Millisecond
@@ -51,7 +51,7 @@ func paceFor(rtt time.Duration) pace {
 	// The first segments of a refill wake a waiting reader long before the last. And a
 	// pause much longer than a round trip holds a link back whose flow the window bounds.
 	return pace{
-		window:   min(minWindow+int(rtt.Seconds()*windowRate), maxWindow),
+		window:   min(max(int(rtt.Seconds()*windowRate), minWindow), maxWindow),
 		refill:   min(rtt, longestPause),
 		shortest: 2 * time.Millisecond,
 		longest:  min(max(4*rtt, 16*time.Millisecond), longestPause),

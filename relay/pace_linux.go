@@ -35,7 +35,7 @@ func setWindow(c net.Conn, bytes int) error {
 			return err
 		}
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BUF_LOCK, 0)
-		if err == unix.ENOPROTOOPT { //nolint:errorlint // an errno as it is; before Linux 5.14 it has to do
+		if err == unix.ENOPROTOOPT { // before Linux 5.14
 			return nil
 		}
 		return err

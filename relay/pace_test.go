@@ -212,8 +212,8 @@ func TestPaceFor_FitsTheWindowToTheRoundTrip(t *testing.T) {
 	}{
 		{0, 64 << 10},
 		{10 * time.Microsecond, 64 << 10},
-		{time.Millisecond, 128 << 10},
-		{5 * time.Millisecond, 384 << 10},
+		{time.Millisecond, 64 << 10},
+		{5 * time.Millisecond, 320 << 10},
 		{20 * time.Millisecond, 1 << 20},
 		{time.Second, 1 << 20},
 	} {
