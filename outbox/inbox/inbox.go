@@ -10,7 +10,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Config configures an Inbox. The zero value is what the package's functions use.
@@ -155,14 +154,10 @@ func missingTableHint(err error) string {
 	return ""
 }
 
-// sqlState is the SQLSTATE of an error of pgx or of a driver of database/sql.
+// sqlState is the SQLSTATE of an error of pgx or of another driver.
 func sqlState(err error) string {
 	var state interface{ SQLState() string }
-	var pgErr *pgconn.PgError
-	switch {
-	case errors.As(err, &pgErr):
-		return pgErr.Code
-	case errors.As(err, &state):
+	if errors.As(err, &state) {
 		return state.SQLState()
 	}
 	return ""
