@@ -407,6 +407,11 @@ func TestAPI_RefusesMalformedRequests(t *testing.T) {
 		{"POST", path, `{"schema":"nope"}`, 422, `{"error_code":42201,"message":"*"}`},
 		{"POST", path, `{"schema":123}`, 422, `{"error_code":42201,"message":"*"}`},
 		{"POST", path, `{"schema":"\"int\"","schemaType":"avro"}`, 422, fail(42201, "Invalid schema type avro")},
+		{"POST", path, `{"schema":"\"int\"","schemaType":""}`, 422, fail(42201, "Invalid schema type ")},
+		{"POST", path, `{"schema":"\"int\"","references":[{"name":{}}]}`, 400, `{"error_code":400,"message":"*"}`},
+		{"POST", path, `{"schema":"\"int\"","references":["r"]}`, 400, `{"error_code":400,"message":"*"}`},
+		{"POST", path, `{"schema":"\"int\"","references":[null]}`, 422, `{"error_code":42201,"message":"*"}`},
+		{"POST", path, `{"schema":"\"int\"","metadata":{"properties":{"a":[]}}}`, 400, `{"error_code":400,"message":"*"}`},
 		{"POST", path, `{"schema":"\"int\"","version":3}`, 422, fail(42201, "Version is not one more than previous version")},
 		{"POST", path, `{"schema":"` + strings.Repeat(" ", 1000) + `"}`, 413, `{"error_code":413,"message":"*"}`},
 		{"POST", path, `{"schema":"\"int\"","references":[],"metadata":null,"id":-1,"more":1}`, 200, registered(1, 1, `"int"`)},
@@ -416,6 +421,17 @@ func TestAPI_RefusesMalformedRequests(t *testing.T) {
 		{"DELETE", "/schemas/types", ``, 405, fail(405, "HTTP 405 Method Not Allowed")},
 		{"OPTIONS", "/subjects", ``, 200, ``},
 		{"POST", "/subjects/%00/versions", `{"schema":"\"int\""}`, 422, `{"error_code":42208,"message":"*"}`},
+	})
+}
+
+func TestAPI_TakesNumbersAndTextsForEachOther(t *testing.T) {
+	b := `{"type":"record","name":"b","fields":[{"name":"r","type":"r"}]}`
+	onEachHandler(t, []exchange{
+		{"POST", "/subjects/a/versions", quoted(record("a")), 200, registered(1, 1, record("a"))},
+		{"POST", "/subjects/b/versions", strings.TrimSuffix(quoted(b), "}") + `,"references":[{"name":"r","subject":"a","version":"1"}]}`, 200,
+			answerJSON(b, map[string]any{"id": 2, "version": 1, "guid": "*", "references": []any{map[string]any{"name": "r", "subject": "a", "version": 1}}})},
+		{"POST", "/subjects/c/versions", strings.TrimSuffix(quoted(`"int"`), "}") + `,"metadata":{"properties":{"a":1,"b":true}},"id":"-1"}`, 200,
+			answerJSON(`"int"`, map[string]any{"id": 3, "version": 1, "guid": "*", "metadata": map[string]any{"properties": map[string]any{"a": "1", "b": "true"}}})},
 	})
 }
 

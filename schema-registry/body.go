@@ -129,10 +129,33 @@ func (o object) metadata(name string) (*Metadata, error) {
 	if !o.has(name) {
 		return nil, nil
 	}
+	var parts, properties object
 	metadata := &Metadata{}
-	err := o.into(name, metadata)
+	err := errors.Join(o.into(name, &parts), parts.into("tags", &metadata.Tags),
+		parts.into("properties", &properties), parts.into("sensitive", &metadata.Sensitive))
+	if properties != nil {
+		metadata.Properties = map[string]string{}
+	}
+	for key := range properties {
+		text, problem := properties.text(key)
+		metadata.Properties[key] = text
+		err = errors.Join(err, problem)
+	}
 	metadata.normalize()
 	return metadata, err
+}
+
+func (o object) references() (references []Reference, err error) {
+	var list []object
+	err = o.into("references", &list)
+	for _, one := range list {
+		name, noName := one.text("name")
+		subject, noSubject := one.text("subject")
+		version, noVersion := one.number("version", 0)
+		err = errors.Join(err, noName, noSubject, noVersion)
+		references = append(references, Reference{name, subject, version})
+	}
+	return references, err
 }
 
 func (o object) ruleSet(name string) (*RuleSet, error) {
@@ -182,12 +205,12 @@ func (c *call) parseSubmission(raw []byte) (s Submission, err error) {
 	if c.KeepRuleSets {
 		s.RuleSet, problems[5] = body.ruleSet("ruleSet")
 	}
-	problems[6] = body.into("references", &s.References)
-	if len(s.References) == 0 {
-		s.References = nil
-	}
-	if s.Type == Avro {
+	s.References, problems[6] = body.references()
+	switch {
+	case s.Type == Avro:
 		s.Type = ""
+	case s.Type == "" && body.has("schemaType"):
+		return s, invalidSchema("Invalid schema type ")
 	}
 	for _, problem := range problems {
 		if problem != nil {
