@@ -20,7 +20,8 @@ once() {
 }
 
 install_python() { python3 -m venv "$1" && "$1/bin/pip" install --quiet --disable-pip-version-check -r "$HERE/requirements.txt"; }
-install_node() { mkdir "$1" && cp "$HERE/package.json" "$HERE/package-lock.json" "$1" && npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --silent; }
+# npm finds the lock file out of date where a part of the path is a symbolic link.
+install_node() { mkdir "$1" && cp "$HERE/package.json" "$HERE/package-lock.json" "$1" && npm ci --prefix "$(cd "$1" && pwd -P)" --ignore-scripts --no-audit --no-fund --silent; }
 
 case ${1:-} in
 python)
