@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,8 +180,23 @@ func (r *Registry) update(ctx context.Context, do func(*draft) error) error {
 	case err := <-c.done:
 		return err
 	case <-ctx.Done():
-		return ctx.Err() // the change may be made all the same
+		if r.withdraw(c) {
+			return ctx.Err()
+		}
+		return <-c.done // it is being made, within writeTimeout
 	}
+}
+
+// withdraw takes back a change that nobody has begun to make.
+func (r *Registry) withdraw(c *change) bool {
+	r.queue.Lock()
+	defer r.queue.Unlock()
+	i := slices.Index(r.pending, c)
+	if i < 0 {
+		return false
+	}
+	r.pending = slices.Delete(r.pending, i, i+1)
+	return true
 }
 
 func (r *Registry) write() {

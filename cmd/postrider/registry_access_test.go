@@ -100,6 +100,7 @@ func TestRegistry_LetsInWhomTheFileNames(t *testing.T) {
 	roots.AppendCertsFromPEM(cert)
 	newClient := func(cfg schemaregistry.ClientConfig) *schemaregistry.Client {
 		cfg.URL, cfg.TLS = url, &tls.Config{RootCAs: roots}
+		cfg.Timeout = time.Minute // bcrypt is slow on purpose, and slower under the race detector
 		client, err := schemaregistry.NewClient(cfg)
 		if err != nil {
 			t.Fatal(err)
