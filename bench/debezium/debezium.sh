@@ -29,27 +29,11 @@ choose_java() {
   [ -n "$JAVA" ] || missing java default-jre-headless
 }
 
-fetch_jars() {
-  [ -f "$JARS/complete" ] && return
-  need mvn maven
-  mkdir -p "$JARS"
-  (
-    # Two runs started side by side must not write into the same directory.
-    ! command -v flock >/dev/null 2>&1 || flock 9
-    [ -f "$JARS/complete" ] && exit
-    say "fetching the jars of Debezium $VERSION by Maven into $JARS (45 MB, once)"
-    mvn -B -q -Dstyle.color=never -f "$HERE/pom.xml" dependency:copy-dependencies \
-      -Ddebezium.version="$VERSION" -DincludeScope=runtime -DoutputDirectory="$JARS" </dev/null >&2 ||
-      die "Maven could not fetch Debezium; check the network"
-    touch "$JARS/complete"
-  ) 9>"$JARS.lock"
-}
-
 case ${1:-} in
   fetch)
     [ $# = 1 ] || usage
     choose_java
-    fetch_jars
+    maven_jars "$JARS" "$HERE/pom.xml" "Debezium $VERSION (45 MB)" "debezium.version=$VERSION"
     echo "Debezium $VERSION on Kafka Connect, $("$JAVA" -version 2>&1 | sed -n '1s/"//gp')"
     ;;
   run)

@@ -98,9 +98,11 @@ func (e *encoder) float64(n *node, size int) (float64, *Error) {
 		return e.notFinite(n)
 	}
 	from := e.pos
-	if f, length := shortDouble(e.doc[from:]); size == 64 && length > 0 {
-		e.pos += length
-		return f, nil
+	if size == 64 {
+		if f, length := shortDouble(e.doc[from:]); length > 0 {
+			e.pos += length
+			return f, nil
+		}
 	}
 	length := scanNumber(e.doc[from:])
 	if length == 0 {

@@ -39,19 +39,8 @@ choose_runtime() {
 }
 
 fetch_jars() {
-  local jars=$CACHE/kafka-$VERSION
-  [ -f "$jars/complete" ] && return
-  mkdir -p "$jars"
-  (
-    # Two checks started side by side must not write into the same directory.
-    ! command -v flock >/dev/null 2>&1 || flock 9
-    [ -f "$jars/complete" ] && exit
-    say "fetching the jars of Kafka $VERSION by Maven into $jars (55 MB, once)"
-    mvn -B -q -Dstyle.color=never -f "$CHECKOUT/testdata/servers/kafka.pom.xml" dependency:copy-dependencies \
-      -Dkafka.version="$VERSION" -DincludeScope=runtime -DoutputDirectory="$jars" >&2 ||
-      die "Maven could not fetch Kafka; check the network, or set KAFKA_BROKERS to a broker of your own"
-    touch "$jars/complete"
-  ) 9>"$jars.lock"
+  maven_jars "$CACHE/kafka-$VERSION" "$CHECKOUT/testdata/servers/kafka.pom.xml" "Kafka $VERSION (55 MB)" "kafka.version=$VERSION" \
+    ", or set KAFKA_BROKERS to a broker of your own"
 }
 
 properties() {

@@ -17,6 +17,35 @@ missing() {
 # need COMMAND DEBIAN_PACKAGE...
 need() { command -v "$1" >/dev/null 2>&1 || missing "$@"; }
 
+# once DIR WHAT COMMAND... runs COMMAND, which fills DIR, unless that was done before; WHAT is said then.
+once() {
+  local dir=$1
+  [ -f "$dir/complete" ] && return
+  mkdir -p "$(dirname "$dir")"
+  (
+    # Two runs started side by side must not write into the same directory.
+    ! command -v flock >/dev/null 2>&1 || flock 9
+    [ -f "$dir/complete" ] && exit
+    say "$2 (once)"
+    # Standard input and output may be a conversation with whoever started the script.
+    "${@:3}" </dev/null >&2
+    touch "$dir/complete"
+  ) 9>"$dir.lock"
+}
+
+# maven_jars DIR POM WHAT VERSION_PROPERTY [ELSE] fetches the jars that POM names into DIR, once. ELSE
+# is what one can do where that fails.
+maven_jars() {
+  [ -f "$1/complete" ] || need mvn maven
+  once "$1" "fetching the jars of $3 by Maven into $1" copy_jars "$@"
+}
+
+copy_jars() {
+  mkdir -p "$1"
+  mvn -B -q -Dstyle.color=never -f "$2" dependency:copy-dependencies "-D$4" -DincludeScope=runtime -DoutputDirectory="$1" ||
+    die "Maven could not fetch ${3% (*}; check the network${5:-}"
+}
+
 # free_port prints a loopback port that nobody listens on. The range ends below the one from
 # which Linux takes the ports of outgoing connections: such a connection, made by a test
 # that runs beside us, could otherwise take the port before the server binds it.
