@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -77,6 +76,9 @@ type migration struct {
 	outbox.DDL
 }
 
+// outboxMigration is the name of the outbox table's migration.
+const outboxMigration = "postrider_outbox"
+
 // partInbox is no part of the outbox: all does not include it.
 const partInbox = "inbox"
 
@@ -95,7 +97,7 @@ func outboxMigrations(part, table, name string) ([]migration, error) {
 		if err != nil {
 			return nil, err
 		}
-		migrations = append(migrations, migration{"postrider_outbox", ddl})
+		migrations = append(migrations, migration{outboxMigration, ddl})
 	}
 	if part != "application" {
 		ddl, err := outbox.RelayDDL(table, name)
@@ -118,8 +120,12 @@ type migrationFormat struct {
 type migrationFile struct{ name, text string }
 
 var migrationFormats = map[string]migrationFormat{
-	"raw": {files: func(m migration, _ string) []migrationFile {
-		return []migrationFile{{m.name + ".sql", m.Up}}
+	// Plain files have a version where others in their directory have one.
+	"raw": {files: func(m migration, version string) []migrationFile {
+		if version != "" {
+			version += "_"
+		}
+		return []migrationFile{{version + m.name + ".sql", m.Up}}
 	}},
 	"goose": {digits: 5, files: func(m migration, version string) []migrationFile {
 		return []migrationFile{{version + "_" + m.name + ".sql",
@@ -144,7 +150,7 @@ var migrationFormats = map[string]migrationFormat{
 func printMigrations(w io.Writer, format migrationFormat, migrations []migration) error {
 	var files []migrationFile
 	for i, m := range migrations {
-		files = append(files, format.files(m, fmt.Sprintf("%0*d", format.digits, i+1))...)
+		files = append(files, format.files(m, formatVersion(format.digits, int64(i+1)))...)
 	}
 	var b strings.Builder
 	for i, file := range files {
@@ -160,27 +166,44 @@ func printMigrations(w io.Writer, format migrationFormat, migrations []migration
 	return err
 }
 
+// plannedMigration is a migration's files with their version, or the file that has it already.
+type plannedMigration struct {
+	files   []migrationFile
+	present string
+}
+
+// planMigrations names the files of migrations in a directory that has these names already.
+func planMigrations(names []string, format migrationFormat, migrations []migration) []plannedMigration {
+	version := newVersions(format, names)
+	var planned []plannedMigration
+	for _, m := range migrations {
+		if i := slices.IndexFunc(names, m.isIn); i >= 0 {
+			planned = append(planned, plannedMigration{present: names[i]})
+			continue
+		}
+		planned = append(planned, plannedMigration{files: format.files(m, version())})
+	}
+	return planned
+}
+
+// isIn reports whether a file of this name has the migration.
+func (m migration) isIn(name string) bool {
+	stem, ext, _ := strings.Cut(name, ".")
+	return strings.HasSuffix("."+ext, ".sql") && (stem == m.name || strings.HasSuffix(stem, "_"+m.name))
+}
+
 // writeMigrations returns the files it wrote, also when it fails half-way. It overwrites
 // none.
 func writeMigrations(dir string, format migrationFormat, migrations []migration) (written []string, err error) {
-	entries, err := os.ReadDir(dir)
+	names, err := fileNames(dir)
 	if err != nil {
 		return nil, usageError(err)
 	}
-	var names []string
-	for _, entry := range entries {
-		names = append(names, entry.Name())
-	}
-	version := newVersions(format, names)
-	for _, m := range migrations {
-		already := func(name string) bool {
-			stem, _, _ := strings.Cut(name, ".")
-			return stem == m.name || strings.HasSuffix(stem, "_"+m.name)
+	for _, m := range planMigrations(names, format, migrations) {
+		if m.present != "" {
+			return written, fmt.Errorf("%s is there already: delete it first if it was never applied", filepath.Join(dir, m.present))
 		}
-		if i := slices.IndexFunc(names, already); i >= 0 {
-			return written, fmt.Errorf("%s is there already: delete it first if it was never applied", filepath.Join(dir, names[i]))
-		}
-		for _, file := range format.files(m, version()) {
+		for _, file := range m.files {
 			path := filepath.Join(dir, file.name)
 			if err := writeNewFile(path, file.text); err != nil {
 				return written, err
@@ -191,13 +214,13 @@ func writeMigrations(dir string, format migrationFormat, migrations []migration)
 	return written, nil
 }
 
-func writeNewFile(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
+func fileNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
 	}
-	_, err = io.WriteString(f, text)
-	return errors.Join(err, f.Close())
+	return names, err
 }
 
 // timestampDigits is the length of versions such as 20060102150405.
@@ -206,7 +229,7 @@ const timestampDigits = 14
 // newVersions returns a function that gives the next free version at each call, in the
 // manner of the files that are there: as many digits, or the time where they have it.
 func newVersions(format migrationFormat, names []string) func() string {
-	pattern := regexp.MustCompile(`^` + format.prefix + `(\d+)_.*\.sql$`)
+	pattern := regexp.MustCompile(`^` + format.prefix + `(\d+)[._].*\.(sql|go)$`)
 	digits, last := format.digits, int64(0)
 	for _, name := range names {
 		if m := pattern.FindStringSubmatch(name); m != nil {
@@ -223,6 +246,14 @@ func newVersions(format migrationFormat, names []string) func() string {
 	}
 	return func() string {
 		last++
-		return fmt.Sprintf("%0*d", digits, last)
+		return formatVersion(digits, last)
 	}
+}
+
+// formatVersion gives files of a format without digits no version.
+func formatVersion(digits int, version int64) string {
+	if digits == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%0*d", digits, version)
 }

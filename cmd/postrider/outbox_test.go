@@ -252,7 +252,11 @@ func TestOutboxSQL_TakesTheNextVersionOfTheDirectory(t *testing.T) {
 		{"goose, timestamp of the future", "goose", []string{"29990102030405_a.sql"}, `^29990102030406_postrider_outbox\.sql$`},
 		{"tern", "tern", []string{"009_a.sql"}, `^010_postrider_outbox\.sql$`},
 		{"golang-migrate", "golang-migrate", []string{"000007_a.up.sql", "000007_a.down.sql"}, `^000008_postrider_outbox\.(down|up)\.sql$`},
+		{"goose, a migration in Go", "goose", []string{"00001_a.sql", "00002_b.go"}, `^00003_postrider_outbox\.sql$`},
 		{"flyway", "flyway", []string{"V12__a.sql"}, `^V13__postrider_outbox\.sql$`},
+		{"flyway, versions with a point", "flyway", []string{"V2.1__a.sql"}, `^V3__postrider_outbox\.sql$`},
+		{"raw, without versions", "raw", []string{"a.sql"}, `^postrider_(outbox|relay_orders)\.sql$`},
+		{"raw, numbered", "raw", []string{"07_a.sql"}, `^(08_postrider_outbox|09_postrider_relay_orders)\.sql$`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

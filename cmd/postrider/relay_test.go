@@ -78,7 +78,12 @@ func postriderCommand(t *testing.T, args ...string) *exec.Cmd {
 
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: postriderCommand(t, args...), exited: make(chan struct{})}
+	return startCommand(t, postriderCommand(t, args...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
