@@ -88,7 +88,7 @@ func handle(ctx context.Context, tx pgx.Tx, r *consumer.Record) error {
 		if err := r.Decode(&e); err != nil {
 			return err
 		}
-		return ship(ctx, tx, e)
+		return ship(ctx, tx, r.Key(), e.ParcelID)
 	}
 	return nil // what others did about a cancelled order
 }
@@ -132,18 +132,18 @@ func answer(ctx context.Context, tx pgx.Tx, id, column, value, reason string) er
 }
 
 // ship closes an order whose parcel is packed.
-func ship(ctx context.Context, tx pgx.Tx, e events.OrderShipmentReady) error {
-	o, err := lock(ctx, tx, e.OrderID)
+func ship(ctx context.Context, tx pgx.Tx, id string, parcel int64) error {
+	o, err := lock(ctx, tx, id)
 	if err != nil {
 		return err
 	}
 	if o.status != "paid" {
-		return consumer.Final(fmt.Errorf("order %s has a parcel, but is %s", e.OrderID, o.status))
+		return consumer.Final(fmt.Errorf("order %s has a parcel, but is %s", id, o.status))
 	}
-	if _, err := tx.Exec(ctx, "UPDATE orders.orders SET status = 'shipped' WHERE id = $1", e.OrderID); err != nil {
+	if _, err := tx.Exec(ctx, "UPDATE orders.orders SET status = 'shipped' WHERE id = $1", id); err != nil {
 		return err
 	}
-	return emit(ctx, tx, e.OrderID, events.OrderShippedSchema, events.OrderShipped{OrderID: e.OrderID, ParcelID: e.ParcelID})
+	return emit(ctx, tx, id, events.OrderShippedSchema, events.OrderShipped{OrderID: id, ParcelID: parcel})
 }
 
 // order is a row that is locked.
