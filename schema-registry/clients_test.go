@@ -27,9 +27,9 @@ func newServer(t *testing.T) string {
 func TestClients_OfOtherLanguagesWorkUnchanged(t *testing.T) {
 	t.Parallel()
 	for _, client := range []struct{ name, runtime, script string }{
-		{"confluent-kafka for Python", "python", "registry.py"},
-		{"confluent-schema-registry for kafkajs", "node", "registry-kafkajs.cjs"},
-		{"schemaregistry of Confluent for JavaScript", "node", "registry-confluentinc.cjs"},
+		{"confluent-kafka for Python", "python", "../testdata/clients/registry.py"},
+		{"confluent-schema-registry for kafkajs", "node", "../testdata/clients/registry-kafkajs.cjs"},
+		{"schemaregistry of Confluent for JavaScript", "node", "../testdata/clients/registry-confluentinc.cjs"},
 	} {
 		t.Run(client.name, func(t *testing.T) {
 			t.Parallel()
