@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"reflect"
@@ -19,7 +18,8 @@ import (
 // environment (POSTRIDER_KAFKA_BROKERS for kafka.brokers), over it set: key=value pairs
 // such as kafka.brokers=a:9092,b:9092. ${NAME} in a value, wherever it was given, is
 // replaced by that environment variable, and a value file:PATH by the file's content without
-// the closing line break. An unknown key is an error. The result is not validated.
+// the closing line break. An unknown key is an error, an unknown variable is not: see
+// Variables. The result is not validated.
 func LoadConfig(path string, environ []string, set []string) (Config, error) {
 	var c Config
 	env := make(map[string]string, len(environ))
@@ -32,10 +32,8 @@ func LoadConfig(path string, environ []string, set []string) (Config, error) {
 		if err != nil {
 			return c, fmt.Errorf("configuration: %w", err)
 		}
-		dec := yaml.NewDecoder(bytes.NewReader(text))
-		dec.KnownFields(true)
-		if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-			return c, fmt.Errorf("configuration %s: %w", path, err)
+		if err := decodeConfig(path, bytes.NewReader(text), &c); err != nil {
+			return c, err
 		}
 	}
 	leaves := make(map[string]reflect.Value)
@@ -44,7 +42,7 @@ func LoadConfig(path string, environ []string, set []string) (Config, error) {
 	var failed []error
 	for _, key := range slices.Sorted(maps.Keys(leaves)) {
 		leaf := leaves[key]
-		name := "POSTRIDER_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+		name := variable(key)
 		if v, ok := env[name]; ok {
 			if err := setLeaf(leaf, v); err != nil {
 				failed = append(failed, fmt.Errorf("%s: %w", name, err))
@@ -58,7 +56,7 @@ func LoadConfig(path string, environ []string, set []string) (Config, error) {
 		case !ok:
 			failed = append(failed, fmt.Errorf("--set %s: not of the form key=value", kv))
 		case !known:
-			failed = append(failed, fmt.Errorf("--set %s: no such key", key))
+			failed = append(failed, fmt.Errorf("--set %s: %s", key, unknownKey(key, slices.Sorted(maps.Keys(leaves)))))
 		default:
 			if err := setLeaf(leaf, v); err != nil {
 				failed = append(failed, fmt.Errorf("--set %s: %w", key, err))
@@ -72,6 +70,21 @@ func LoadConfig(path string, environ []string, set []string) (Config, error) {
 		}
 	}
 	return c, errors.Join(failed...)
+}
+
+// variable is the environment variable of a key.
+func variable(key string) string {
+	return "POSTRIDER_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// Variables returns the environment variables that LoadConfig takes, sorted.
+func Variables() []string {
+	keys := configKeys()
+	for i, key := range keys {
+		keys[i] = variable(key)
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // collectLeaves gathers the settable values of a struct by their dotted YAML key.
@@ -105,7 +118,10 @@ func setLeaf(leaf reflect.Value, s string) error {
 			return nil
 		}
 	}
-	return yaml.Unmarshal([]byte(s), leaf.Addr().Interface())
+	if yaml.Unmarshal([]byte(s), leaf.Addr().Interface()) != nil {
+		return fmt.Errorf("want %s, not %q", expected(leaf.Type()), s)
+	}
+	return nil
 }
 
 var envReference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)

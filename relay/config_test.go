@@ -283,15 +283,32 @@ func TestLoadConfig_RefusesWhatItDoesNotKnow(t *testing.T) {
 		env, set   []string
 		want       []string
 	}{
-		{name: "unknown key", file: "name: orders\nkafka: {broker: a}\n", want: []string{"postrider.yaml", "field broker not found", "line 2"}},
-		{name: "wrong type", file: "kafka: {max_in_flight_bytes: lots}\n", want: []string{"line 1", "lots"}},
-		{name: "duration without a unit", file: "shutdown_timeout: soon\n", want: []string{"soon"}},
-		{name: "no YAML", file: "a: b: c\n", want: []string{"postrider.yaml"}},
+		{name: "unknown key", file: "name: orders\nkafka: {broker: a}\n", want: []string{"postrider.yaml:2: kafka.broker: there is no such key; is kafka.brokers meant?"}},
+		{name: "key in another place", file: "brokers: [a]\n", want: []string{"postrider.yaml:1: brokers: there is no such key; is kafka.brokers meant?"}},
+		{name: "section", file: "postgress: {url: x}\n", want: []string{":1: postgress: there is no such key; is postgres meant?"}},
+		{name: "key like no other", file: "zookeeper: x\n", want: []string{":1: zookeeper: there is no such key"}},
+		{name: "number", file: "kafka:\n  max_in_flight_bytes: lots\n", want: []string{`:2: kafka.max_in_flight_bytes: want a whole number, not "lots"`}},
+		{name: "number too large", file: "kafka: {create_topics: {replication_factor: 70000}}\n",
+			want: []string{`kafka.create_topics.replication_factor: want a whole number, not "70000"`}},
+		{name: "duration", file: "shutdown_timeout: soon\n", want: []string{`:1: shutdown_timeout: want a duration such as 30s or 168h, not "soon"`}},
+		{name: "boolean", file: "postgres: {create_slot: maybe}\n", want: []string{`postgres.create_slot: want true or false, not "maybe"`}},
+		{name: "list", file: "kafka: {brokers: 'a:9092'}\n", want: []string{`kafka.brokers: want a list such as [a, b], not "a:9092"`}},
+		{name: "text", file: "registry: {url: {host: secret-1}}\n", want: []string{"registry.url: want one text, not keys with values"}},
+		{name: "keys", file: "postgres: postgres://app:secret-1@db/shop\n", want: []string{":1: postgres: want keys with values, not a single value"}},
+		{name: "a list of all", file: "- name: orders\n", want: []string{"postrider.yaml:1: the file: want keys with values, not a list"}},
+		{name: "twice", file: "name: a\nname: b\n", want: []string{":2: name: is in line 1 already"}},
+		{name: "merged", file: "kafka: &k {<<: *k, broker: a}\n", want: []string{":1: kafka.broker: there is no such key"}},
+		{name: "all at once", file: "nam: x\nkafka: {tls: {enabled: 1}, compressions: lz4}\n",
+			want: []string{":1: nam: there", ":2: kafka.tls.enabled: want true or false", ":2: kafka.compressions: there is no such key; is kafka.compression meant?"}},
+		{name: "no YAML", file: "a: b: c\n", want: []string{"postrider.yaml: this is no YAML: mapping values are not allowed"}},
 		{name: "unset variable", file: "registry: {auth: {token: '${NO_TOKEN}'}}\n", want: []string{"registry.auth.token", "NO_TOKEN is not set"}},
 		{name: "missing file", file: "registry: {auth: {token: 'file:/nonexistent/token'}}\n", want: []string{"registry.auth.token", "/nonexistent/token"}},
-		{name: "wrong type in the environment", env: []string{"POSTRIDER_KAFKA_MAX_IN_FLIGHT_BYTES=lots"}, want: []string{"POSTRIDER_KAFKA_MAX_IN_FLIGHT_BYTES"}},
-		{name: "several at once", set: []string{"no.such.key=1", "name", "registry.latest_ttl=soon"},
-			want: []string{"--set no.such.key: no such key", "--set name: not of the form key=value", "--set registry.latest_ttl"}},
+		{name: "wrong type in the environment", env: []string{"POSTRIDER_KAFKA_MAX_IN_FLIGHT_BYTES=lots"}, want: []string{`POSTRIDER_KAFKA_MAX_IN_FLIGHT_BYTES: want a whole number, not "lots"`}},
+		{name: "several at once", set: []string{"no.such.key=1", "kafka.broker=a", "name", "registry.latest_ttl=soon"},
+			want: []string{
+				"--set no.such.key: there is no such key", "--set kafka.broker: there is no such key; is kafka.brokers meant?",
+				"--set name: not of the form key=value", `--set registry.latest_ttl: want a duration such as 30s or 168h, not "soon"`,
+			}},
 	} {
 		_, err := LoadConfig(configFile(t, tc.file), tc.env, tc.set)
 		if err == nil {
@@ -303,9 +320,52 @@ func TestLoadConfig_RefusesWhatItDoesNotKnow(t *testing.T) {
 				t.Errorf("%s: error %q does not name %q", tc.name, err, want)
 			}
 		}
+		for _, never := range []string{"relay.", "!!", "into ", "secret-1"} {
+			if strings.Contains(err.Error(), never) {
+				t.Errorf("%s: error %q has %q in it", tc.name, err, never)
+			}
+		}
 	}
 	if _, err := LoadConfig(filepath.Join(t.TempDir(), "none.yaml"), nil, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that does not exist: %v", err)
+	}
+}
+
+// Whatever a file has in it, it is read or refused in words, with its name.
+func FuzzDecodeConfig(f *testing.F) {
+	for _, text := range []string{
+		"name: orders\nkafka: {brokers: [a]}\n", "kafka: &k {<<: [*k, *k]}\n", "a: &a [*a]\nkafka: *a\n", "---\n...\n---\n", "- &x\n- *x\n",
+		"? {a: b}\n: c\n", "outbox: {retention: 1h, columns: ~}\n", "postgres: {create_slot: !!str true}\n", "<<: {name: x}\n", "name: !!binary aGk=\n",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var c Config
+		err := decodeConfig("f.yaml", strings.NewReader(text), &c)
+		if err == nil {
+			return
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			if !strings.HasPrefix(line, "f.yaml:") && !strings.HasPrefix(line, "configuration f.yaml: ") || strings.Contains(line, "relay.") && !strings.Contains(text, "relay.") {
+				t.Errorf("%q is refused with %q", text, err)
+			}
+		}
+	})
+}
+
+func TestVariables_AreThoseThatLoadConfigTakes(t *testing.T) {
+	t.Parallel()
+	known := Variables()
+	for _, name := range []string{"POSTRIDER_NAME", "POSTRIDER_KAFKA_BROKERS", "POSTRIDER_OUTBOX_COLUMNS_PAYLOAD_AVRO"} {
+		if !slices.Contains(known, name) {
+			t.Errorf("%s is missing", name)
+		}
+	}
+	for _, name := range known {
+		_, err := LoadConfig("", []string{name + "=file:/nonexistent"}, nil)
+		if err == nil && name != "POSTRIDER_KAFKA_BROKERS" {
+			t.Errorf("%s is not read", name)
+		}
 	}
 }
 

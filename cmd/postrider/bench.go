@@ -33,26 +33,29 @@ func newBenchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench (-c FILE | --postgres-url URL --kafka HOST:PORT)",
 		Short: "Measure the whole line on your own Postgres and Kafka",
-		Long: `Loads events into a table of its own, reads them from the replication slot and throws them
-away, greedily and at the relay's pace, then drains them to a topic of its own with a relay,
-and last measures the latency from commit to consumer. It prints rates, CPU, memory and
-latency, and says what limits.
+		Long: `Loads events into a table of its own, reads them from the replication slot and
+throws them away, greedily and at the relay's pace, then drains them to a topic
+of its own with a relay, and last measures the latency from commit to consumer.
+It prints rates, CPU, memory and latency, and says what limits.
 
-Everything it makes is called postrider_bench_… and is removed at the end, after Ctrl-C too:
-a schema, a publication, one replication slot at a time, topics, consumer groups and a
-subject. The role needs REPLICATION and CREATE on the database, Postgres wal_level = logical,
-the Kafka user the right to create and delete topics. Without a registry in the
-configuration it serves one itself for the time.
+Everything it makes is called postrider_bench_… and is removed at the end, after
+Ctrl-C too: a schema, a publication, one replication slot at a time, topics,
+consumer groups and a subject. The role needs REPLICATION and CREATE on the
+database, Postgres wal_level = logical, the Kafka user the right to create and
+delete topics. Without a registry in the configuration it serves one itself for
+the time.
 
-It loads the servers as much as they bear. Other replication slots of the same Postgres
-have to decode its rows too. CPU and memory are read from /proc: on Linux only, and the
-walsender's only where Postgres runs on this machine.
+It loads the servers as much as they bear. Other replication slots of the same
+Postgres have to decode its rows too. CPU and memory are read from /proc: on
+Linux only, and the walsender's only where Postgres runs on this machine.
 
-Exits 0 when everything was measured, 1 when the servers do not allow it or a measurement
-failed, 2 on wrong usage, 3 when a server could not be reached.`,
+Exits 0 when everything was measured, 1 when the servers do not allow it or a
+measurement failed, 2 on wrong usage, 3 when a server could not be reached.`,
 		Example: `  postrider bench -c postrider.yaml
-  postrider bench --postgres-url postgres://me@127.0.0.1/app --kafka 127.0.0.1:9092
-  postrider bench -c postrider.yaml --events 1000000 --rows-per-transaction 10 --json`,
+  postrider bench --postgres-url postgres://me@127.0.0.1/app \
+      --kafka 127.0.0.1:9092
+  postrider bench -c postrider.yaml --events 1000000 \
+      --rows-per-transaction 10 --json`,
 		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd) },
 	}
@@ -71,6 +74,7 @@ failed, 2 on wrong usage, 3 when a server could not be reached.`,
 }
 
 func (b *benchFlags) run(cmd *cobra.Command) error {
+	warnOfVariables(cmd.ErrOrStderr())
 	cfg, err := relay.LoadConfig(b.config.file, os.Environ(), b.config.set)
 	if err != nil {
 		return usageError(configProblems(err))

@@ -42,6 +42,9 @@ func (c *configFlags) load() (relay.Config, error) {
 		if c.file == "" {
 			err = fmt.Errorf("%w\nno file was named: -c FILE", err)
 		}
+		for _, warning := range unknownVariables(os.Environ()) { // perhaps the cause
+			err = fmt.Errorf("%w\n%s", err, warning)
+		}
 		return cfg, usageError(err)
 	}
 	return cfg, nil

@@ -19,22 +19,26 @@ func newDoctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor -c FILE",
 		Short: "Check everything that the relay needs, and change nothing",
-		Long: `Checks configuration, Postgres, Kafka and the schema registry for what the relay needs of
-them, before its first start or beside a running relay, with the relay's own credentials.
-It changes nothing. Each line is ok, warn or FAIL, the latter two with what to do. Server, slot,
-publication and table are compared with what the relay remembers in Kafka, so that what it would
-halt for at its start fails here. Topics and subjects are those that the rows of the last day name.
+		Long: `Checks configuration, Postgres, Kafka and the schema registry for what the relay
+needs of them, before its first start or beside a running relay, with the
+relay's own credentials. It changes nothing. Each line is ok, warn or FAIL, the
+latter two with what to do. Server, slot, publication and table are compared
+with what the relay remembers in Kafka, so that what it would halt for at its
+start fails here. Topics and subjects are those that the rows of the last day
+name.
 
-Exits 0 when nothing failed, 1 when something did, 2 when the configuration is wrong, 3 when
-a server could not be reached.`,
+Exits 0 when nothing failed, 1 when something did, 2 when the configuration is
+wrong, 3 when a server could not be reached.`,
 		Example: `  postrider doctor -c postrider.yaml
-  postrider doctor -c postrider.yaml --json | jq '.checks[] | select(.result != "ok")'`,
+  postrider doctor -c postrider.yaml --json |
+      jq '.checks[] | select(.result != "ok")'`,
 		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.load()
 			if err != nil {
 				return err
 			}
+			warnOfVariables(cmd.ErrOrStderr())
 			diagnosis, err := relay.Diagnose(cmd.Context(), cfg, nil)
 			if err != nil {
 				return usageError(configProblems(err))

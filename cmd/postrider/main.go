@@ -40,14 +40,13 @@ func newRootCommand() *cobra.Command {
 		Use:     "postrider",
 		Version: buildVersion(),
 		Short:   "Events from Postgres to Kafka: transactional, in order, as Avro",
-		Long: `postrider carries events from Postgres to Kafka. Services write business rows and
-events in one transaction; the relay reads them from logical replication and
+		Long: `postrider carries events from Postgres to Kafka. Services write business rows
+and events in one transaction; the relay reads them from logical replication and
 publishes them as Avro, in commit order per key; a small schema registry keeps
 the schemas compatible.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError(err) })
 	root.AddCommand(
 		newOutboxCommand(),
 		newRegistryCommand(),
@@ -62,6 +61,7 @@ the schemas compatible.`,
 		newVersionCommand(),
 		newBenchCommand(),
 	)
+	addUsage(root)
 	return root
 }
 

@@ -29,14 +29,6 @@ func newOutboxCommand() *cobra.Command {
 	return cmd
 }
 
-// usageNoArgs is cobra.NoArgs with the exit code of wrong usage.
-func usageNoArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return usageError(err)
-	}
-	return nil
-}
-
 // defaultRelayName is the name that the documentation's configuration has.
 const defaultRelayName = "orders"
 
@@ -47,14 +39,16 @@ func newOutboxInitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Create the outbox table and its publication where they are missing",
-		Long: `Create the outbox table and the relay's publication where they are missing, and check
-them where they are there. The replication slot is left to the relay, which makes it at
-its first start: a slot must never be older than its publication.
+		Long: `Create the outbox table and the relay's publication where they are missing, and
+check them where they are there. The replication slot is left to the relay,
+which makes it at its first start: a slot must never be older than its
+publication.
 
-For a production database, put the output of "postrider outbox sql" into your migrations
-instead.`,
-		Example: `  postrider outbox init --postgres-url postgres://postgres@127.0.0.1:5432/shop --name orders
-  postrider outbox init --postgres-url "$POSTRIDER_POSTGRES_URL" --dry-run --json`,
+For a production database, put the output of "postrider outbox sql" into your
+migrations instead.`,
+		Example: `  postrider outbox init --name orders \
+      --postgres-url postgres://postgres@127.0.0.1:5432/shop
+  postrider outbox init --postgres-url "$ADMIN_URL" --dry-run --json`,
 		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if url == "" {

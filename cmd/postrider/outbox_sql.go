@@ -22,9 +22,10 @@ func newOutboxSQLCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sql",
 		Short: "Print the outbox table's DDL for a migration tool",
-		Long: `Print the DDL in two parts: application, which belongs to the service's own migrations
-(table, partitions, functions), and dba, which needs more rights (the relay's role, its
-grants, the publication). A third part, inbox, is the table of services that consume events.`,
+		Long: `Print the DDL in two parts: application, which belongs to the service's own
+migrations (table, partitions, functions), and dba, which needs more rights (the
+relay's role, its grants, the publication). A third part, inbox, is the table of
+services that consume events.`,
 		Example: `  postrider outbox sql | psql "$DATABASE_URL"
   postrider outbox sql --tool goose --out db/migrations
   postrider outbox sql --part dba --name orders

@@ -127,6 +127,9 @@ func (s *registryServer) run(cmd *cobra.Command) error {
 		return usageError(err)
 	}
 	logger := slog.New(access.AuditHandler(plain.Handler()))
+	for _, warning := range unknownVariables(os.Environ()) {
+		logger.Warn(warning)
+	}
 	var watched []access.Source
 	var keeper *access.Keeper
 	if s.accessFile != "" {

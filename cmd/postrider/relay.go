@@ -25,12 +25,14 @@ func newRelayCommand() *cobra.Command {
 		Use:   "relay -c FILE",
 		Short: "Publish the outbox to Kafka: the daemon",
 		Long: `Reads the outbox table by logical replication and publishes its events to Kafka,
-in commit order per key. It makes its publication and its replication slot, publishes the
-rows that were there before, and then streams until it is told to stop (SIGTERM, Ctrl-C).
+in commit order per key. It makes its publication and its replication slot,
+publishes the rows that were there before, and then streams until it is told to
+stop (SIGTERM, Ctrl-C).
 
-Every key of the file can be given by the environment (POSTRIDER_KAFKA_BROKERS for
-kafka.brokers) and by --set kafka.brokers=host:9092, which wins. ${NAME} in a value is
-replaced from the environment, a value file:PATH by the file's content.`,
+Every key of the file can be given by the environment (POSTRIDER_KAFKA_BROKERS
+for kafka.brokers) and by --set kafka.brokers=host:9092, which wins. ${NAME} in
+a value is replaced from the environment, a value file:PATH by the file's
+content.`,
 		Example: `  postrider relay -c postrider.yaml
   postrider relay -c postrider.yaml --check-config
   curl -s http://127.0.0.1:8080/status`,
@@ -46,12 +48,16 @@ replaced from the environment, a value file:PATH by the file's content.`,
 				return err
 			}
 			if check {
+				warnOfVariables(cmd.ErrOrStderr())
 				fmt.Fprintln(cmd.ErrOrStderr(), "configuration is valid")
 				return nil
 			}
 			logger, err := config.logger()
 			if err != nil {
 				return usageError(err)
+			}
+			for _, warning := range unknownVariables(os.Environ()) {
+				logger.Warn(warning)
 			}
 			r, err := relay.New(cfg, relay.Options{Logger: logger})
 			if err != nil {

@@ -334,11 +334,11 @@ func TestRelay_ExitsWith2OnWrongUsage(t *testing.T) {
 		name, config, want string
 		args               []string
 	}{
-		{name: "unknown key", config: "kafka: {broker: [a:1]}", want: "broker not found"},
+		{name: "unknown key", config: "kafka: {broker: [a:1]}", want: "postrider.yaml:1: kafka.broker: there is no such key; is kafka.brokers meant?"},
 		{name: "not YAML", config: "a: b: c", want: "postrider.yaml"},
 		{name: "variable not set", config: "name: ${POSTRIDER_NO_SUCH_VARIABLE}", want: "POSTRIDER_NO_SUCH_VARIABLE is not set"},
 		{name: "nothing at all", want: "postgres.url: is required"},
-		{name: "unknown key in --set", args: []string{"--set", "kafka.broker=a:1"}, want: "kafka.broker: no such key"},
+		{name: "unknown key in --set", args: []string{"--set", "kafka.broker=a:1"}, want: "kafka.broker: there is no such key; is kafka.brokers meant?"},
 		{name: "unknown flag", args: []string{"--brokers", "a:1"}, want: "--brokers"},
 		{name: "argument", args: []string{"postrider.yaml"}, want: "postrider.yaml"},
 		{name: "unknown log level", config: "name: a\npostgres: {url: 'postgres://a@b/c'}\nkafka: {brokers: ['a:1']}\nregistry: {url: 'http://a'}",

@@ -30,18 +30,20 @@ func newRepairCommand() *cobra.Command {
 		Use:   "repair -c FILE",
 		Short: "Replace a lost slot and publish what Kafka misses of the kept rows",
 		Long: `The remedy for a relay that halts with SLOT_MISSING, SLOT_LOST, SLOT_AHEAD,
-PUBLICATION_MISSING, PUBLICATION_DRIFT or SYSTEM_CHANGED. It compares the rows that the
-outbox table still has with the topics, shows what it found and asks. Then it makes a new
-slot and publishes the missing rows, each with the header postrider-repair. A relay that
-stands in the halt goes on by itself when the repair is done.
+PUBLICATION_MISSING, PUBLICATION_DRIFT or SYSTEM_CHANGED. It compares the rows
+that the outbox table still has with the topics, shows what it found and asks.
+Then it makes a new slot and publishes the missing rows, each with the header
+postrider-repair. A relay that stands in the halt goes on by itself when the
+repair is done.
 
-What is missing is published behind what Kafka has. Consumers that have seen a later
-event of the same key get the missing one late: the plan says how many keys that concerns.
-Rows that retention has removed from the table cannot be brought back. Records that have
-aged out of their topic look like missing ones: --since leaves older rows alone.
+What is missing is published behind what Kafka has. Consumers that have seen a
+later event of the same key get the missing one late: the plan says how many
+keys that concerns. Rows that retention has removed from the table cannot be
+brought back. Records that have aged out of their topic look like missing ones:
+--since leaves older rows alone.
 
-Exits 0 when it is done, 1 when it was not confirmed or something must be mended first,
-2 on wrong usage, 3 when a server cannot be reached.`,
+Exits 0 when it is done, 1 when it was not confirmed or something must be mended
+first, 2 on wrong usage, 3 when a server cannot be reached.`,
 		Example: `  postrider repair -c postrider.yaml --dry-run
   postrider repair -c postrider.yaml
   postrider repair -c postrider.yaml --yes --json`,
@@ -51,6 +53,7 @@ Exits 0 when it is done, 1 when it was not confirmed or something must be mended
 			if err != nil {
 				return err
 			}
+			warnOfVariables(cmd.ErrOrStderr())
 			in, terminal := cmd.InOrStdin(), term.IsTerminal(int(os.Stdin.Fd()))
 			if !yes && !dryRun && !terminal {
 				return usageError(errors.New("standard input is no terminal to ask on: give --yes to repair, or --dry-run to see the plan"))

@@ -37,21 +37,24 @@ func newReplayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay -c FILE (--key ID | --all | --list)",
 		Short: "Release the events of a parked key, in order",
-		Long: `With on_poison: halt-key, an event that cannot be published parks its key: it and every
-later event of the same topic and key wait in the dead-letter topic while others flow on.
-Mend the cause first: register a schema that takes the event, raise the topic's
-max.message.bytes, or UPDATE the event's row. Then this command asks the running relay to
-publish what waits, as the rows stand now, in order and before anything newer of the key.
+		Long: `With on_poison: halt-key, an event that cannot be published parks its key: it
+and every later event of the same topic and key wait in the dead-letter topic
+while others flow on. Mend the cause first: register a schema that takes the
+event, raise the topic's max.message.bytes, or UPDATE the event's row. Then this
+command asks the running relay to publish what waits, as the rows stand now, in
+order and before anything newer of the key.
 
-The request is a message in the database's log, so it needs no way to the relay, takes its
-place among the events, and survives restarts. If an event still cannot be published, it and
-those behind it stay parked; --give-up passes over one that never can be.
+The request is a message in the database's log, so it needs no way to the relay,
+takes its place among the events, and survives restarts. If an event still
+cannot be published, it and those behind it stay parked; --give-up passes over
+one that never can be.
 
-Exits 0 when everything was released, 1 when something stays parked or nothing was, 3 when
-Kafka, Postgres or the relay did not answer.`,
+Exits 0 when everything was released, 1 when something stays parked or nothing
+was, 3 when Kafka, Postgres or the relay did not answer.`,
 		Example: `  postrider replay -c postrider.yaml --list
   postrider replay -c postrider.yaml --key 42
-  postrider replay -c postrider.yaml --key 42 --give-up 0199e1f5-6f0c-7c7d-8a55-0c6f0a1f4f11
+  postrider replay -c postrider.yaml --key 42 \
+      --give-up 0199e1f5-6f0c-7c7d-8a55-0c6f0a1f4f11
   postrider replay -c postrider.yaml --all --yes --timeout 10m`,
 		Args: usageNoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -68,6 +71,7 @@ Kafka, Postgres or the relay did not answer.`,
 			if err != nil {
 				return err
 			}
+			warnOfVariables(cmd.ErrOrStderr())
 			request := relay.ReplayRequest{All: o.all, GiveUp: o.giveUp}
 			if cmd.Flags().Changed("key") {
 				request.Key = &o.key

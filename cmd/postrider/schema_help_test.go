@@ -7,27 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/postrider/postrider/internal/schemacheck"
 )
-
-func TestSchemaHelp_FitsInto80ColumnsAndHasExamples(t *testing.T) {
-	t.Parallel()
-	for _, command := range []string{"check", "diff", "register", "list", "show", "fmt"} {
-		out, code, err := runSchema(t, command, "--help")
-		if code != 0 || !strings.Contains(out, "Examples:\n  postrider schema "+command) {
-			t.Errorf("%s: exit %d, %v\n%s", command, code, err, out)
-		}
-		for line := range strings.SplitSeq(out, "\n") {
-			if n := utf8.RuneCountInString(line); n > 80 {
-				t.Errorf("%s --help: %d columns: %s", command, n, line)
-			}
-		}
-	}
-}
 
 func TestSchemaCheck_CompletesTheValuesOfItsFlags(t *testing.T) {
 	t.Parallel()

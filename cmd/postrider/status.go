@@ -25,8 +25,9 @@ func newStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what a running relay does, and whether it is ready",
-		Long: `Asks a running relay for its status. Exits 0 when the relay streams or stands by, 1 when it
-waits or halts, 3 when it cannot be reached: fit for a health check.`,
+		Long: `Asks a running relay for its status. Exits 0 when the relay streams or stands
+by, 1 when it waits or halts, 3 when it cannot be reached: fit for a health
+check.`,
 		Example: `  postrider status
   postrider status --url http://relay:8080 --json`,
 		Args: usageNoArgs,
