@@ -152,8 +152,9 @@ type RegistryConfig struct {
 	URL  SecretURL          `yaml:"url"`
 	Auth RegistryAuthConfig `yaml:"auth"`
 	TLS  TLSConfig          `yaml:"tls"`
-	// LatestTTL is how long the latest schema of a subject is used before the registry is
-	// asked again. Defaults to 30s. A payload that the schema refuses asks at once.
+	// LatestTTL is how old what is known of a subject's latest schema may be while the registry
+	// answers. It is asked again at half of that, beside the events. Defaults to 30s. A payload
+	// that the schema refuses asks at once.
 	LatestTTL time.Duration `yaml:"latest_ttl"`
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,10 @@ type schemas struct {
 	registered map[registeredSchema]framing
 	texts      map[[32]byte]string // of outbox_schema
 	conn       *pgx.Conn           // for outbox_schema; nil until needed
+
+	renewals chan struct{} // has an element for each that is under way
+	away     bool          // the registry did not answer the last one
+	renewing sync.WaitGroup
 }
 
 // subjectSchema is a version of a subject, ready to encode JSON.
@@ -45,6 +50,7 @@ type subjectSchema struct {
 	version    int
 	transcoder *transcode.Transcoder
 	fetched    time.Time
+	renewal    chan renewal // nil unless the registry is being asked for a newer one
 }
 
 type pinnedVersion struct {
@@ -72,34 +78,19 @@ func newSchemas(registry Registry, cfg *Config, log *slog.Logger) *schemas {
 		pinned:     make(map[pinnedVersion]*subjectSchema),
 		registered: make(map[registeredSchema]framing),
 		texts:      make(map[[32]byte]string),
+		renewals:   make(chan struct{}, maxRenewals),
 	}
 }
 
+// close waits for the registry's last answers, so the context that was given to latestOf must
+// have ended.
 func (s *schemas) close() {
+	s.renewing.Wait()
 	if s.conn != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = s.conn.Close(ctx)
 	}
-}
-
-// latestOf returns the latest version of subject. Older than the configured time it asks
-// the registry again, but goes on with what it has where the registry does not answer.
-func (s *schemas) latestOf(ctx context.Context, subject []byte, now time.Time) (*subjectSchema, error) {
-	known := s.latest[string(subject)]
-	if known != nil && now.Sub(known.fetched) < s.cfg.Registry.LatestTTL {
-		return known, nil
-	}
-	fresh, err := s.fetchLatest(ctx, string(subject), known)
-	if err != nil {
-		if known != nil && asHalt(err) == nil {
-			known.fetched = now // and ask again after another while
-			s.log.Warn("registry does not answer, going on with the known schema", "subject", string(subject), "version", known.version, "error", err)
-			return known, nil
-		}
-		return nil, err
-	}
-	return fresh, nil
 }
 
 // refetch asks the registry for the latest version of subject and reports whether it is
@@ -117,6 +108,11 @@ func (s *schemas) fetchLatest(ctx context.Context, subject string, known *subjec
 	if err != nil {
 		return nil, s.registryError(fmt.Errorf("latest schema of subject %q: %w", subject, err), subject)
 	}
+	return s.use(subject, known, v)
+}
+
+// use makes v the latest version of subject, of which known was the latest before, if any.
+func (s *schemas) use(subject string, known *subjectSchema, v schemaregistry.SubjectVersion) (*subjectSchema, error) {
 	if known != nil && known.id == v.ID {
 		known.fetched = time.Now()
 		return known, nil
