@@ -70,6 +70,7 @@ func TestSaga_KeepsItsBooksThoughProcessesAreKilled(t *testing.T) {
 		handled := s.count("SELECT count(*) FROM inbox")
 		for ; done < len(kills) && kills[done].after <= handled; done++ {
 			processes[kills[done].name].restart()
+			s.check()
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("after %d of %d kills only %d events are handled", done, len(kills), handled)

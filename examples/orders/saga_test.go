@@ -191,13 +191,7 @@ func (s *testShop) settle() balance.Sheet {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); ; <-tick.C {
-		sheet, err := balance.Check(s.t.Context(), s.env.DB)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		if len(sheet.Violations) > 0 {
-			s.t.Fatalf("the books are wrong: %s\n%s", strings.Join(sheet.Violations, ", "), sheet)
-		}
+		sheet := s.check()
 		if sheet.Settled() {
 			return sheet
 		}
@@ -205,4 +199,17 @@ func (s *testShop) settle() balance.Sheet {
 			s.t.Fatalf("not settled in time: %s\n%s", strings.Join(sheet.Pending, ", "), sheet)
 		}
 	}
+}
+
+// check wants the books to be right now.
+func (s *testShop) check() balance.Sheet {
+	s.t.Helper()
+	sheet, err := balance.Check(s.t.Context(), s.env.DB)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if len(sheet.Violations) > 0 {
+		s.t.Fatalf("the books are wrong: %s\n%s", strings.Join(sheet.Violations, ", "), sheet)
+	}
+	return sheet
 }
