@@ -38,6 +38,8 @@ type Outbox struct {
 	insertOne  string
 	insertMany string
 	register   string
+	history    string
+	correlated string
 	headers    func(context.Context, map[string]string)
 	registered sync.Map // fingerprint → struct{}
 }
@@ -66,7 +68,9 @@ func New(config Config) (*Outbox, error) {
 			" AS event " + columns,
 		register: "INSERT INTO " + name.sql("_schema") + " (fingerprint, schema)" +
 			" VALUES ($1::bytea, $2::text) ON CONFLICT (fingerprint) DO NOTHING",
-		headers: config.Headers,
+		history:    storedQuery(name, whereHistory),
+		correlated: storedQuery(name, whereCorrelated),
+		headers:    config.Headers,
 	}, nil
 }
 
