@@ -25,7 +25,7 @@ func newMigrateCommand(s *servers) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Make the tables of all services, the outbox and the inbox, and fill an empty stock",
-		Args:  cobra.NoArgs,
+		Args:  arguments(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			db, err := s.connect(ctx)
@@ -59,7 +59,7 @@ func newTopicsCommand(s *servers) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "topics",
 		Short: "Make the topics of the events and of the dead letters",
-		Args:  cobra.NoArgs,
+		Args:  arguments(0),
 		RunE: func(*cobra.Command, []string) error {
 			return shop.CreateTopics(s.env(), partitions, -1)
 		},
@@ -73,13 +73,13 @@ func newReceiveCommand(s *servers) *cobra.Command {
 		Use:     "receive ITEM UNITS",
 		Short:   "Put units of an item on the shelf",
 		Example: "  orders receive lamp 50",
-		Args:    cobra.ExactArgs(2),
+		Args:    arguments(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			units, err := strconv.Atoi(args[1])
 			if err != nil || units < 1 {
 				return fmt.Errorf("receive: %q is no number of units", args[1])
 			}
-			db, err := s.connect(cmd.Context())
+			db, err := s.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -98,10 +98,10 @@ func newPlaceCommand(s *servers) *cobra.Command {
 		Example: `  orders place --count 20               of all sorts; one in ten has a card that is declined
   orders place --item lamp --quantity 2
   orders place --card declined`,
-		Args: cobra.NoArgs,
+		Args: arguments(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			db, err := s.connect(ctx)
+			db, err := s.open(ctx)
 			if err != nil {
 				return err
 			}
@@ -162,9 +162,9 @@ func newCheckCommand(s *servers) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Check the books of all services against each other",
-		Args:  cobra.NoArgs,
+		Args:  arguments(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			db, err := s.connect(cmd.Context())
+			db, err := s.open(cmd.Context())
 			if err != nil {
 				return err
 			}

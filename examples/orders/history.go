@@ -18,10 +18,10 @@ func newHistoryCommand(s *servers) *cobra.Command {
 		Use:     "history ID",
 		Short:   "Rebuild an order from its events, and show them",
 		Example: "  orders history 42",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, id := cmd.Context(), args[0]
-			db, err := s.connect(ctx)
+			db, err := s.open(ctx)
 			if err != nil {
 				return err
 			}
@@ -34,7 +34,7 @@ func newHistoryCommand(s *servers) *cobra.Command {
 			fmt.Fprintf(out, "order %s: %s wants %d × %s for %s: %s", id, state.Customer, state.Quantity, state.Item, money(state.AmountCents), state.Status)
 			switch {
 			case state.Reason != "":
-				fmt.Fprintf(out, ", for %s", state.Reason)
+				fmt.Fprintf(out, ", because %s", state.Reason)
 			case state.ParcelID != 0:
 				fmt.Fprintf(out, " as parcel %d", state.ParcelID)
 			}
@@ -57,9 +57,9 @@ func newAuditCommand(s *servers) *cobra.Command {
 		Use:     "audit CORRELATION",
 		Short:   "Show all events of a process over all services, each below the one that it follows from",
 		Example: "  orders audit 42          an order's id is the correlation id of all that follows from it",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			db, err := s.connect(cmd.Context())
+			db, err := s.open(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -73,9 +73,9 @@ func newServiceCommand(s *servers, name, short string, run func(context.Context,
 	return &cobra.Command{
 		Use:   name,
 		Short: short,
-		Args:  cobra.NoArgs,
+		Args:  arguments(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			db, err := s.connect(cmd.Context())
+			db, err := s.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -92,6 +92,16 @@ func newServiceCommand(s *servers, name, short string, run func(context.Context,
 	}
 }
 
+// arguments wants that many.
+func arguments(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return fmt.Errorf("usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}
+
 // env is what the services need of Kafka.
 func (s *servers) env() service.Env {
 	conf := sarama.NewConfig()
@@ -103,6 +113,24 @@ func (s *servers) env() service.Env {
 
 // connections is enough for all services in one process, of which most wait for events.
 const connections = 16
+
+// open connects to a database that has the tables.
+func (s *servers) open(ctx context.Context) (*pgxpool.Pool, error) {
+	db, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ready bool
+	err = db.QueryRow(ctx, "SELECT to_regclass('orders.orders') IS NOT NULL").Scan(&ready)
+	if err == nil && !ready {
+		err = errors.New("the database has no tables of ours: run orders migrate")
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
 
 func (s *servers) connect(ctx context.Context) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(s.postgres)
@@ -124,12 +152,9 @@ func (s *servers) connect(ctx context.Context) (*pgxpool.Pool, error) {
 // hint says what to do about an error that everybody meets.
 func hint(err error) string {
 	var refused *pgconn.ConnectError
-	var pgErr *pgconn.PgError
 	switch {
 	case errors.As(err, &refused):
 		return " (is Postgres up? --postgres-url or POSTGRES_URL says where)"
-	case errors.As(err, &pgErr) && (pgErr.Code == "42P01" || pgErr.Code == "3F000"):
-		return " (make the tables: orders migrate)"
 	case errors.Is(err, sarama.ErrOutOfBrokers):
 		return " (is Kafka up? --kafka or KAFKA_BROKERS says where)"
 	case errors.Is(err, sarama.ErrUnknownTopicOrPartition):
