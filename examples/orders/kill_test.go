@@ -74,6 +74,7 @@ func TestSaga_KeepsItsBooksThoughProcessesAreKilled(t *testing.T) {
 		for ; done < len(kills) && kills[done].after <= handled; done++ {
 			processes[kills[done].name].restart()
 			s.check()
+			deadline = time.Now().Add(patience)
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("after %d of %d kills only %d events are handled", done, len(kills), handled)
