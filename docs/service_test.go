@@ -185,24 +185,24 @@ func (s *service) adminExec(query string) {
 	}
 }
 
-// startInBackground runs a block until the test ends.
-func (s *service) startInBackground(text string) {
+// startInBackground runs a block that is one command until the test ends.
+func (s *service) startInBackground(command string) {
 	s.t.Helper()
-	cmd := exec.Command("bash", "-euo", "pipefail", "-c", text)
+	command = strings.TrimSpace(command)
+	cmd := exec.Command("bash", "-c", "exec "+command)
 	cmd.Dir, cmd.Env = s.dir, s.env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // bash may stand before the command
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		_ = cmd.Process.Signal(syscall.SIGTERM)
 		if err := cmd.Wait(); err != nil {
-			s.t.Errorf("%s: %v", strings.TrimSpace(text), err)
+			s.t.Errorf("%s: %v", command, err)
 		}
 		if s.t.Failed() {
-			s.t.Logf("%s printed:\n%s", strings.TrimSpace(text), &output)
+			s.t.Logf("%s printed:\n%s", command, &output)
 		}
 	})
 }
