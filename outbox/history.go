@@ -48,7 +48,8 @@ func CorrelatedSQL(ctx context.Context, db SQLQuerier, correlationID string) ite
 //	}
 //
 // Each range over it runs one query, whose rows are read as they are asked for: a connection
-// or transaction can do nothing else meanwhile. An error is the last element.
+// or transaction can do nothing else meanwhile. An error is the last element. The role needs
+// SELECT on the table and on that of the schemas.
 //
 // # Order
 //
@@ -58,8 +59,8 @@ func CorrelatedSQL(ctx context.Context, db SQLQuerier, correlationID string) ite
 // by the time at which the transaction began, which is all that the row says.
 //
 // Kafka has them in the order of the commits, which stands in the WAL and in no column. The two
-// are the same where a writer of UUIDv7 ids locks the aggregate before it inserts, and the clocks
-// of the hosts are closer than two such transactions. They can differ
+// are the same where writers lock the aggregate before they make UUIDv7 ids and insert, and the
+// clocks of their hosts are closer than two such transactions. They can differ
 //
 //   - for transactions that write events of one aggregate without waiting for each other: the one
 //     that inserted first may commit last;

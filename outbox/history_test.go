@@ -141,6 +141,19 @@ func TestHistory_ReturnsTheEventsOfOneAggregate(t *testing.T) {
 	}
 	commit(t, tx)
 	check("a pool", history(t, pool))
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} { // for poolers
+		config := pool.Config().ConnConfig
+		config.DefaultQueryExecMode = mode
+		conn, err := pgx.ConnectConfig(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.Background())
+		check(mode.String(), history(t, conn))
+		if events := collect(t, outbox.Correlated(t.Context(), conn, "c-1")); types(events) != "noted" {
+			t.Errorf("%s: correlated %s", mode, types(events))
+		}
+	}
 
 	db := stdlib.OpenDBFromPool(pool)
 	defer db.Close()
