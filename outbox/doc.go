@@ -25,6 +25,9 @@
 // The table comes from a migration: `postrider outbox sql` prints it for the common
 // migration tools, [TableDDL] returns it.
 //
+// The table keeps events for its retention time: [History] returns those of an aggregate, to
+// rebuild it, and [Correlated] those of a process, to see what led to what.
+//
 // Events of one aggregate reach Kafka in the order of the commits, within a transaction in
 // the order of the inserts. Two transactions that write events of one aggregate without a
 // common lock (the aggregate's row, usually) have no order of their own: lock it first.

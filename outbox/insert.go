@@ -38,6 +38,8 @@ type Outbox struct {
 	insertOne  string
 	insertMany string
 	register   string
+	history    string
+	correlated string
 	headers    func(context.Context, map[string]string)
 	registered sync.Map // fingerprint → struct{}
 }
@@ -66,7 +68,9 @@ func New(config Config) (*Outbox, error) {
 			" AS event " + columns,
 		register: "INSERT INTO " + name.sql("_schema") + " (fingerprint, schema)" +
 			" VALUES ($1::bytea, $2::text) ON CONFLICT (fingerprint) DO NOTHING",
-		headers: config.Headers,
+		history:    storedQuery(name, whereHistory),
+		correlated: storedQuery(name, whereCorrelated),
+		headers:    config.Headers,
 	}, nil
 }
 
@@ -83,8 +87,18 @@ func Insert(ctx context.Context, tx pgx.Tx, events ...Event) error {
 	return std.Insert(ctx, tx, events...)
 }
 
+// SQLTx is a transaction of database/sql: a *sql.Tx, or what a library has around one, such as
+// the ConnPool of gorm within DB.Transaction. Commit and Rollback are not called; they keep
+// out a *sql.DB, on which each statement is a transaction by itself. bun.Tx will not do, since
+// it takes other placeholders: give its field Tx.
+type SQLTx interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	Commit() error
+	Rollback() error
+}
+
 // InsertSQL is Insert for a transaction of database/sql.
-func InsertSQL(ctx context.Context, tx *sql.Tx, events ...Event) error {
+func InsertSQL(ctx context.Context, tx SQLTx, events ...Event) error {
 	return std.InsertSQL(ctx, tx, events...)
 }
 
@@ -133,7 +147,7 @@ func (o *Outbox) Queue(ctx context.Context, batch *pgx.Batch, events ...Event) e
 }
 
 // InsertSQL is Insert for a transaction of database/sql, with any Postgres driver.
-func (o *Outbox) InsertSQL(ctx context.Context, tx *sql.Tx, events ...Event) error {
+func (o *Outbox) InsertSQL(ctx context.Context, tx SQLTx, events ...Event) error {
 	rows, err := o.rows(ctx, events)
 	if err != nil || len(rows) == 0 {
 		return err

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"regexp"
 	"strings"
@@ -321,7 +322,9 @@ func (p *problems) oneOf(key, value string, allowed ...string) {
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var p problems
-	if !namePattern.MatchString(c.Name) {
+	if c.Name == "" {
+		p.add("name", "is required: 1 to 50 of a-z, 0-9 and _")
+	} else if !namePattern.MatchString(c.Name) {
 		p.add("name", "%q is not 1 to 50 of a-z, 0-9 and _", c.Name)
 	}
 	if c.Postgres.URL == "" {
@@ -364,6 +367,9 @@ func (c Config) Validate() error {
 	}
 	if c.Registry.LatestTTL < 0 {
 		p.add("registry.latest_ttl", "%v is negative", c.Registry.LatestTTL)
+	}
+	if _, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil && c.HTTP.Listen != "-" {
+		p.add("http.listen", "%q is not host:port such as %s, nor \"-\" for none", c.HTTP.Listen, DefaultHTTPListen)
 	}
 	p.oneOf("on_poison", c.OnPoison, onPoisonHalt, onPoisonDeadLetter, onPoisonHaltKey)
 	if c.ShutdownTimeout < 0 {

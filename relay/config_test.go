@@ -131,6 +131,7 @@ func TestConfig_ReportsEveryProblemAtOnceByItsKey(t *testing.T) {
 			URL: "registry", LatestTTL: -1, TLS: TLSConfig{CertFile: "cert.pem"},
 			Auth: RegistryAuthConfig{Username: "app", Token: "t"},
 		},
+		HTTP:            HTTPConfig{Listen: "8080"},
 		OnPoison:        "drop",
 		ShutdownTimeout: -1,
 	}
@@ -145,7 +146,7 @@ func TestConfig_ReportsEveryProblemAtOnceByItsKey(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
-		"kafka.brokers", "kafka.compression", "kafka.create_topics.partitions", "kafka.dead_letter_topic", "kafka.max_in_flight_bytes",
+		"http.listen", "kafka.brokers", "kafka.compression", "kafka.create_topics.partitions", "kafka.dead_letter_topic", "kafka.max_in_flight_bytes",
 		"kafka.sasl", "kafka.tls", "name", "on_poison", "outbox.columns.aggregate_id", "outbox.columns.aggregate_type",
 		"outbox.columns.event_type", "outbox.columns.id", "outbox.columns.payload", "outbox.columns.payload_avro",
 		"outbox.columns.preset", "outbox.headers", "outbox.partitions_ahead", "outbox.retention", "outbox.subject", "outbox.table", "outbox.topic",

@@ -1,14 +1,10 @@
 package relay
 
 import (
-	"cmp"
-	"encoding/hex"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 )
 
 // With on_poison: halt-key an event that cannot be published goes to the dead-letter topic
@@ -37,39 +33,7 @@ const (
 
 	// maxLSN is above every LSN of the stream.
 	maxLSN = LSN(math.MaxUint64)
-
-	// parkedExamples is how many parked keys /status shows.
-	parkedExamples = 5
 )
-
-// ParkedKey is a key whose events wait in the dead-letter topic.
-type ParkedKey struct {
-	// Topic is where the events would have gone; empty where that could not be told, in which
-	// case every later event of the key waits, whatever its topic.
-	Topic  string      `json:"topic"`
-	Key    string      `json:"key"`
-	Events int         `json:"events"`
-	First  ParkedEvent `json:"first"`
-	Last   ParkedEvent `json:"last"`
-	Since  time.Time   `json:"since"`
-	// Code and Reason say why the first event cannot be published. /status knows the reason
-	// only of the first hundred keys; the dead letter always has it.
-	Code   HaltCode `json:"code"`
-	Reason string   `json:"reason,omitempty"`
-}
-
-// ParkedEvent is an event that waits.
-type ParkedEvent struct {
-	ID       string `json:"id"`
-	Position string `json:"position"`
-}
-
-// ParkedReport is what /status says of parked keys.
-type ParkedReport struct {
-	Keys     int         `json:"keys"`
-	Events   int         `json:"events"`
-	Examples []ParkedKey `json:"examples"` // a few that have been parked for longest
-}
 
 // parkedKeys are the keys that are parked. The encoder changes it; any goroutine may read.
 // The nil value parks nothing.
@@ -88,33 +52,6 @@ type parkedKeys struct {
 	releasing LSN        // the last one
 	flushed   func() LSN // the checkpoint's
 	changed   func(keys, events int)
-}
-
-// parkedKey is one key that is parked.
-type parkedKey struct {
-	topic, key string
-	code       HaltCode
-	reason     string
-	since      int64 // Unix milliseconds
-	runs       []parkedRun
-}
-
-// parkedRun is what was parked from one Postgres cluster: positions of different ones cannot
-// be compared. A key has one, unless it is parked while the cluster is replaced.
-type parkedRun struct {
-	system   string
-	released Position      // everything up to here was released
-	events   []parkedEvent // by position
-}
-
-type parkedEvent struct {
-	at Position
-	id [16]byte // zero for one of parkedKeys.odd
-}
-
-type oddEvent struct {
-	system string
-	at     Position
 }
 
 func newParkedKeys(changed func(keys, events int)) *parkedKeys {
@@ -182,16 +119,6 @@ func (p *parkedKeys) behind(topic, key, system string, at Position) *parkedKey {
 	return nil
 }
 
-func (k *parkedKey) holdsBack(system string, at Position) bool {
-	for i := range k.runs {
-		r := &k.runs[i]
-		if len(r.events) > 0 && (r.system != system || !at.Less(r.events[0].at)) {
-			return true
-		}
-	}
-	return false
-}
-
 // why returns why the event at a position waits behind k: k's own reason, if it is the one
 // that k was parked for and comes by again.
 func (p *parkedKeys) why(k *parkedKey, system string, at Position) (code, reason string) {
@@ -213,44 +140,6 @@ func (p *parkedKeys) has(topic, key, system string, at Position) bool {
 	}
 	_, found := k.run(system).find(at)
 	return found
-}
-
-// run returns what is parked from one cluster, or nil.
-func (k *parkedKey) run(system string) *parkedRun {
-	for i := range k.runs {
-		if k.runs[i].system == system {
-			return &k.runs[i]
-		}
-	}
-	return nil
-}
-
-// makeRun is run that makes what it does not find.
-func (k *parkedKey) makeRun(system string) *parkedRun {
-	if r := k.run(system); r != nil {
-		return r
-	}
-	k.runs = append(k.runs, parkedRun{system: system})
-	return &k.runs[len(k.runs)-1]
-}
-
-// find returns where the event at a position is, or belongs.
-func (r *parkedRun) find(at Position) (int, bool) {
-	if r == nil {
-		return 0, false
-	}
-	if n := len(r.events); n == 0 || r.events[n-1].at.Less(at) {
-		return n, false
-	}
-	return slices.BinarySearchFunc(r.events, at, func(e parkedEvent, at Position) int {
-		switch {
-		case e.at.Less(at):
-			return -1
-		case at.Less(e.at):
-			return 1
-		}
-		return 0
-	})
 }
 
 // park adds an event and reports whether its key was not parked before. One that is parked
@@ -387,17 +276,6 @@ func (p *parkedKeys) ids() (ids []string, known bool) {
 	return ids, p.known && (p.releasing == 0 || p.flushed() > p.releasing)
 }
 
-// idsOf returns the ids of a part's events from i on, at most limit of them.
-func (p *parkedKeys) idsOf(part *parkedPart, i, limit int) []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var ids []string
-	for _, e := range part.events[i:min(i+limit, len(part.events))] {
-		ids = append(ids, p.id(part.system, e))
-	}
-	return ids
-}
-
 // id returns the id of an event as text.
 func (p *parkedKeys) id(system string, e parkedEvent) string {
 	if e.id == ([16]byte{}) {
@@ -406,131 +284,10 @@ func (p *parkedKeys) id(system string, e parkedEvent) string {
 	return formatUUID(e.id)
 }
 
-// list returns the parked keys, those parked for longest first, at most limit of them.
-func (p *parkedKeys) list(limit int) []ParkedKey {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	order := func(a, b *parkedKey) int {
-		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.topic, b.topic), cmp.Compare(a.key, b.key))
-	}
-	var keys []*parkedKey
-	for _, k := range p.keys {
-		if limit < len(p.keys) { // a few of many: the lock is the encoder's too
-			i, _ := slices.BinarySearchFunc(keys, k, order)
-			if i == limit {
-				continue
-			}
-			keys = slices.Insert(keys, i, k)[:min(limit, len(keys)+1)]
-			continue
-		}
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, order)
-	out := make([]ParkedKey, 0, len(keys))
-	for _, k := range keys {
-		out = append(out, p.describe(k))
-	}
-	return out
-}
-
-func (p *parkedKeys) describe(k *parkedKey) ParkedKey {
-	d := ParkedKey{Topic: k.topic, Key: k.key, Code: k.code, Reason: k.reason, Since: time.UnixMilli(k.since).UTC()}
-	for i := range k.runs {
-		r := &k.runs[i]
-		for _, e := range [2]int{0, len(r.events) - 1} {
-			if e < 0 || e >= len(r.events) {
-				continue
-			}
-			event := ParkedEvent{p.id(r.system, r.events[e]), r.events[e].at.String()}
-			if d.Events == 0 && e == 0 {
-				d.First = event
-			}
-			d.Last = event
-		}
-		d.Events += len(r.events)
-	}
-	return d
-}
-
-// report is what /status says; nil where nothing can be parked.
-func (p *parkedKeys) report() *ParkedReport {
-	if p == nil {
-		return nil
-	}
-	examples := p.list(parkedExamples)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return &ParkedReport{Keys: len(p.keys), Events: p.events, Examples: examples}
-}
-
-// parkedPart is what a release takes: events of one key from one cluster.
-type parkedPart struct {
-	topic, key, system string
-	events             []parkedEvent
-}
-
-// before returns the parts of the keys that a request names, as they were parked when the
-// stream came by that position: first those of known topics, in the order in which they were
-// parked.
-func (p *parkedKeys) before(r *replayRequest, system string, at Position) []parkedPart {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var parts []parkedPart
-	for _, k := range p.keys {
-		if !r.names(k.topic, k.key) {
-			continue
-		}
-		for _, run := range k.runs {
-			n := len(run.events)
-			if run.system == system {
-				n, _ = run.find(at)
-			}
-			if n > 0 {
-				parts = append(parts, parkedPart{k.topic, k.key, run.system, slices.Clone(run.events[:n])})
-			}
-		}
-	}
-	slices.SortStableFunc(parts, func(a, b parkedPart) int {
-		return cmp.Or(
-			cmpBool(a.topic == "", b.topic == ""),
-			cmpBool(a.system == system, b.system == system), // an older cluster's come first
-			cmp.Compare(a.events[0].at.LSN, b.events[0].at.LSN), cmp.Compare(a.events[0].at.Index, b.events[0].at.Index),
-			cmp.Compare(a.topic, b.topic), cmp.Compare(a.key, b.key))
-	})
-	return parts
-}
-
-func cmpBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
-}
-
 // cut returns s, shortened to n bytes.
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return strings.Clone(s)
 	}
 	return strings.ToValidUTF8(s[:n], "") + "…"
-}
-
-// parseUUID reads a UUID as Postgres prints it. Anything else, and the UUID of zeroes, is
-// kept as text.
-func parseUUID(text string) (id [16]byte, ok bool) {
-	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
-		return id, false
-	}
-	digits := text[:8] + text[9:13] + text[14:18] + text[19:23] + text[24:]
-	if _, err := hex.Decode(id[:], []byte(digits)); err != nil || formatUUID(id) != text {
-		return [16]byte{}, false
-	}
-	return id, id != [16]byte{}
-}
-
-func formatUUID(id [16]byte) string {
-	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }

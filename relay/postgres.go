@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/postrider/postrider/internal/oneline"
 )
 
 const (
@@ -85,7 +87,7 @@ func (c PostgresConfig) connect(ctx context.Context) (*pgx.Conn, error) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, conf)
 	if err != nil {
-		return nil, postgresError(err)
+		return nil, postgresError(oneline.Error(err))
 	}
 	return conn, nil
 }
@@ -114,7 +116,7 @@ func (c PostgresConfig) connectReplication(ctx context.Context, onNotice pgconn.
 	}
 	conn, err := pgconn.ConnectConfig(ctx, &conf.Config)
 	if err != nil {
-		return nil, nil, postgresError(err)
+		return nil, nil, postgresError(oneline.Error(err))
 	}
 	return conn, paced, nil
 }

@@ -1,9 +1,12 @@
 package relay
 
 import (
+	"cmp"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -146,6 +149,8 @@ func (s *Status) trouble(component string, err error) {
 	}
 	if h := asHalt(err); h != nil {
 		t.Code, t.Hint, t.Message = h.Code, h.Hint, h.Err.Error()
+	} else if unreachable(err) {
+		t.Hint = waitHints[cmp.Or(t.WaitsFor, component)]
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +166,24 @@ func (s *Status) trouble(component string, err error) {
 		s.log.Error("relay halts", "code", t.Code, "component", component, "error", t.Message, "hint", t.Hint)
 		return
 	}
-	s.log.Warn("relay waits", "component", component, "error", t.Message)
+	attrs := []any{"component", component, "error", t.Message}
+	if t.Hint != "" {
+		attrs = append(attrs, "hint", t.Hint)
+	}
+	s.log.Warn("relay waits", attrs...)
+}
+
+// waitHints say what to look at while a server cannot be reached.
+var waitHints = map[string]string{
+	componentPostgres: "is it running, and is postgres.url right? the relay goes on by itself",
+	componentKafka:    "are the brokers running, and is kafka.brokers right? the relay goes on by itself",
+	componentRegistry: "is it running, and is registry.url right? the relay goes on by itself",
+}
+
+// unreachable reports whether err says that no connection could be made, or that it broke.
+func unreachable(err error) bool {
+	var network *net.OpError
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // clear records that component works again.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 
@@ -9,6 +11,9 @@ import (
 
 	"github.com/postrider/postrider/relay"
 )
+
+// askDoctor is what to do where a server does not answer.
+const askDoctor = "are the servers up, and are their addresses right? postrider doctor checks them all"
 
 // configFlags are the flags of the commands that need the relay's configuration.
 type configFlags struct {
@@ -38,9 +43,15 @@ func (c *configFlags) load() (relay.Config, error) {
 		err = cfg.Validate()
 	}
 	if err != nil {
+		missing := errors.Is(err, fs.ErrNotExist) && !isFile(c.file)
 		err = configProblems(err)
-		if c.file == "" {
-			err = fmt.Errorf("%w\nno file was named: -c FILE", err)
+		switch {
+		case c.file == "" && isFile(configName):
+			err = fmt.Errorf("%w\nno file was named: -c %s", err, configName)
+		case c.file == "":
+			err = fmt.Errorf("%w\nno file was named: -c FILE; postrider init writes one", err)
+		case missing:
+			err = fmt.Errorf("%w; postrider init writes one", err)
 		}
 		for _, warning := range unknownVariables(os.Environ()) { // perhaps the cause
 			err = fmt.Errorf("%w\n%s", err, warning)

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
+	"github.com/postrider/postrider/internal/oneline"
 	"github.com/postrider/postrider/outbox"
 )
 
@@ -122,7 +123,7 @@ func (s *outboxSetup) run(ctx context.Context, url string) (*outboxReport, error
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, unreachable(fmt.Errorf("%w (is the server up, and do URL and password fit?)", err))
+		return nil, postgresTrouble(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 
@@ -144,6 +145,21 @@ func (s *outboxSetup) run(ctx context.Context, url string) (*outboxReport, error
 	}
 	report.Next = s.next(report)
 	return report, nil
+}
+
+// postgresTrouble says what to look at when there is no connection.
+func postgresTrouble(err error) error {
+	hint := "is the server up, and is the URL right?"
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		switch answer.Code {
+		case "28P01", "28000": // invalid password, invalid authorization
+			hint = "check user and password in the URL, and the server's pg_hba.conf"
+		case "3D000": // invalid catalog name
+			hint = "create the database, or mend its name in the URL"
+		}
+	}
+	return unreachable(fmt.Errorf("%w (%s)", oneline.Error(err), hint))
 }
 
 // step creates what check does not find. Part is the part of the DDL that has it too.

@@ -72,5 +72,5 @@ func transferTrouble(err error, prefix string) error {
 	case errors.As(err, &answer) && !schemaregistry.IsTemporary(err):
 		return err // the registry said no
 	}
-	return unreachable(fmt.Errorf("%w (is the registry up, and is the URL right?)", err))
+	return unreachable(fmt.Errorf("%w (%s)", err, registryHint(err)))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -39,12 +40,14 @@ func openRegistryStore(ctx context.Context, url string) (schemaregistry.Store, e
 		return nil, usageError(errors.New("--store is neither memory, nor a file like file:registry.db, nor a URL like postgres://user@host:5432/database"))
 	case errors.As(err, &malformed):
 		return nil, usageError(err)
+	case strings.HasPrefix(url, "file:") && errors.Is(err, fs.ErrNotExist):
+		return nil, unreachable(fmt.Errorf("%w (make the directory first)", err))
 	case strings.HasPrefix(url, "file:"):
 		return nil, unreachable(fmt.Errorf("%w (may this user write there, and does no other registry use it?)", err))
 	case errors.As(err, &answer) && answer.Code == "42501": // insufficient_privilege
 		return nil, fmt.Errorf("%w (let a DBA run: CREATE SCHEMA postrider_registry AUTHORIZATION the_role)", err)
 	}
-	return nil, unreachable(fmt.Errorf("%w (is the server up, and do URL and password fit?)", err))
+	return nil, postgresTrouble(err)
 }
 
 // registryGarbage lets the heap grow to one and a half times what lives in it. That is all

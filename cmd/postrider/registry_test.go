@@ -105,7 +105,7 @@ func TestRegistry_ExitCodes(t *testing.T) {
 		{[]string{"--client-ca", "x"}, exitUsage, "--client-ca needs"},
 		{[]string{"--tls-cert", "none", "--tls-key", "none"}, exitUsage, "none: no such file"},
 		{[]string{"--access", "none"}, exitUsage, "none: no such file"},
-		{[]string{"--store", "file:/none/registry.db"}, exitUnreachable, "may this user write there"},
+		{[]string{"--store", "file:/none/registry.db"}, exitUnreachable, "make the directory first"},
 		{[]string{"--conflict-code", "410"}, exitUsage, "neither 409 nor 40901"},
 		{[]string{"--rate-limit", "-1"}, exitUsage, "--rate-limit"},
 		{[]string{"token"}, exitUsage, "give one name"},

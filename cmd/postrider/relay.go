@@ -65,7 +65,10 @@ content.`,
 			}
 			limitMemory(cfg, r)
 			logger.Info("postrider relay", "version", buildVersion(), "name", cfg.Name)
-			return r.Run(cmd.Context())
+			if err := r.Run(cmd.Context()); err != nil {
+				return unreachable(err) // it could not listen
+			}
+			return nil
 		},
 	}
 	config.add(cmd, "info")

@@ -132,7 +132,7 @@ func repairError(err error) error {
 	if errors.As(err, &halt) {
 		return fmt.Errorf("mend this first, then run the repair again: %w", err)
 	}
-	return unreachable(err)
+	return unreachable(fmt.Errorf("%w (%s)", err, askDoctor))
 }
 
 func printPlan(w io.Writer, p relay.RepairPlan) {

@@ -183,7 +183,11 @@ func (o *replayOptions) failed(ctx context.Context, err error) error {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return unreachable(fmt.Errorf("no answer within %v: %w; see --timeout", o.timeout, err))
 	}
-	return unreachable(err)
+	var halt *relay.HaltError
+	if errors.As(err, &halt) { // it has a hint
+		return unreachable(err)
+	}
+	return unreachable(fmt.Errorf("%w (%s)", err, askDoctor))
 }
 
 func (o *replayOptions) printList(w io.Writer, parked []relay.ParkedKey) error {

@@ -58,5 +58,14 @@ func registryTrouble(err error) error {
 	if schemaregistry.IsUnauthorized(err) {
 		return unreachable(fmt.Errorf("%w (check POSTRIDER_REGISTRY_AUTH_USERNAME and _PASSWORD, or _TOKEN)", err))
 	}
-	return unreachable(fmt.Errorf("%w (is the registry up, and is the URL right?)", err))
+	return unreachable(fmt.Errorf("%w (%s)", err, registryHint(err)))
+}
+
+// registryHint is what to look at where a registry does not do what it should.
+func registryHint(err error) string {
+	var answer *schemaregistry.Error
+	if errors.As(err, &answer) { // such as a full disk
+		return "the registry is up, but cannot do it now: its log says why"
+	}
+	return "is the registry up, and is the URL right?"
 }

@@ -42,7 +42,7 @@ one subject.
 				versions, err = allVersions(cmd.Context(), client, args[0])
 			}
 			if schemaregistry.IsNotFound(err) {
-				return &exitError{exitNo, err}
+				return notInRegistry(err)
 			}
 			if err != nil {
 				return registryTrouble(err)
@@ -98,4 +98,9 @@ func latestVersions(ctx context.Context, client *schemaregistry.Client) ([]schem
 		versions = append(versions, v)
 	}
 	return versions, nil
+}
+
+// notInRegistry is the error for a subject or a version that there is not.
+func notInRegistry(err error) error {
+	return &exitError{exitNo, fmt.Errorf("%w (postrider schema list shows what there is)", err)}
 }

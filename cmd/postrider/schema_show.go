@@ -32,7 +32,7 @@ cannot be reached.`,
 			defer client.Close()
 			v, err := schemacheck.FindVersion(cmd.Context(), client, args[0])
 			if schemaregistry.IsNotFound(err) {
-				return &exitError{exitNo, err}
+				return notInRegistry(err)
 			}
 			if err != nil {
 				return schemaError(err)

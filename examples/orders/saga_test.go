@@ -28,6 +28,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if args := os.Getenv(childArgs); args != "" {
+		runChild(strings.Split(args, "\n"))
+		return
+	}
 	// One goroutine of a process that has ever made a meter; sarama makes meters.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
 }
@@ -38,7 +42,7 @@ func TestSaga_ShipsOrCancelsEveryOrder(t *testing.T) {
 	s.receive("lamp", 30)
 	s.receive("kettle", 3)
 	s.place(20)
-	s.start("relay", s.runRelay)
+	s.start("relay", func(ctx context.Context) error { return runRelay(ctx, s.relay) })
 	s.start("services", func(ctx context.Context) error { return shop.Run(ctx, s.env) })
 	sheet := s.settle()
 	t.Logf("\n%s", sheet)
@@ -52,10 +56,10 @@ const patience = 60 * time.Second
 
 // testShop is a shop with a database and topics of its own, and a registry.
 type testShop struct {
-	t     *testing.T
-	url   string // of the database
-	env   service.Env
-	relay relay.Config
+	t             *testing.T
+	url, registry string // of the database, of the registry
+	env           service.Env
+	relay         relay.Config
 }
 
 func newShop(t *testing.T) *testShop {
@@ -65,6 +69,7 @@ func newShop(t *testing.T) *testShop {
 
 	server := httptest.NewServer(schemaregistry.NewHandler(schemaregistry.New(schemaregistry.NewMemoryStore()), schemaregistry.HandlerConfig{}))
 	t.Cleanup(server.Close)
+	s.registry = server.URL
 	var err error
 	if s.env.Registry, err = schemaregistry.NewClient(schemaregistry.ClientConfig{URL: server.URL}); err != nil {
 		t.Fatal(err)
@@ -145,14 +150,17 @@ func sample(n int) order.New {
 func (s *testShop) place(n int) {
 	s.t.Helper()
 	for i := range n {
-		err := pgx.BeginFunc(s.t.Context(), s.env.DB, func(tx pgx.Tx) error {
-			_, err := order.Place(s.t.Context(), tx, sample(i))
-			return err
-		})
-		if err != nil {
+		if err := s.placeOne(i); err != nil {
 			s.t.Fatal(err)
 		}
 	}
+}
+
+func (s *testShop) placeOne(n int) error {
+	return pgx.BeginFunc(s.t.Context(), s.env.DB, func(tx pgx.Tx) error {
+		_, err := order.Place(s.t.Context(), tx, sample(n))
+		return err
+	})
 }
 
 // start runs something until the test ends.
@@ -168,8 +176,8 @@ func (s *testShop) start(what string, run func(context.Context) error) {
 	})
 }
 
-func (s *testShop) runRelay(ctx context.Context) error {
-	r, err := relay.New(s.relay, relay.Options{Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
+func runRelay(ctx context.Context, config relay.Config) error {
+	r, err := relay.New(config, relay.Options{Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
 	if err != nil {
 		return err
 	}
@@ -183,13 +191,7 @@ func (s *testShop) settle() balance.Sheet {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); ; <-tick.C {
-		sheet, err := balance.Check(s.t.Context(), s.env.DB)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		if len(sheet.Violations) > 0 {
-			s.t.Fatalf("the books are wrong: %s\n%s", strings.Join(sheet.Violations, ", "), sheet)
-		}
+		sheet := s.check()
 		if sheet.Settled() {
 			return sheet
 		}
@@ -197,4 +199,17 @@ func (s *testShop) settle() balance.Sheet {
 			s.t.Fatalf("not settled in time: %s\n%s", strings.Join(sheet.Pending, ", "), sheet)
 		}
 	}
+}
+
+// check wants the books to be right now.
+func (s *testShop) check() balance.Sheet {
+	s.t.Helper()
+	sheet, err := balance.Check(s.t.Context(), s.env.DB)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if len(sheet.Violations) > 0 {
+		s.t.Fatalf("the books are wrong: %s\n%s", strings.Join(sheet.Violations, ", "), sheet)
+	}
+	return sheet
 }

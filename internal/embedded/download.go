@@ -102,6 +102,18 @@ func unpack(repository, scratch, target string) error {
 	if err != nil {
 		return err
 	}
+	// It leaves a log in the directory for temporary files, and only the environment says which.
+	before, was := os.LookupEnv("TMPDIR")
+	if err := os.Setenv("TMPDIR", scratch); err != nil {
+		return err
+	}
+	defer func() {
+		if was {
+			_ = os.Setenv("TMPDIR", before)
+		} else {
+			_ = os.Unsetenv("TMPDIR")
+		}
+	}()
 	err = embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(version).
 		Port(uint32(port)).

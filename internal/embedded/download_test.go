@@ -122,14 +122,18 @@ func TestDownload_LeavesNothingBehindWhenItFails(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			temporary := t.TempDir()
+			t.Setenv("TMPDIR", temporary)
 			home := filepath.Join(t.TempDir(), "postgres")
 			err := download(test.ctx, test.repository, home, nil)
 			if err == nil || !strings.Contains(explain(err).Error(), test.want) {
 				t.Errorf("got %v, want %q in it", err, test.want)
 			}
-			entries, err := os.ReadDir(filepath.Dir(home))
-			if err != nil || len(entries) > 0 {
-				t.Errorf("left over: %v, %v", entries, err)
+			for _, dir := range []string{filepath.Dir(home), temporary} {
+				entries, err := os.ReadDir(dir)
+				if err != nil || len(entries) > 0 {
+					t.Errorf("left over: %v, %v", entries, err)
+				}
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"net"
 	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -27,10 +28,17 @@ type KafkaOptions struct {
 
 	// Topics that exist from the start. Others are created when a client asks for them.
 	Topics []string
+
+	// Dir keeps topics, records and groups over runs: those that are in it already win over
+	// Topics. Defaults to none: all is in memory.
+	Dir string
 }
 
 // Kafka is a stand-in for a Kafka broker.
-type Kafka struct{ cluster *kfake.Cluster }
+type Kafka struct {
+	cluster *kfake.Cluster
+	gate    *gate
+}
 
 // StartKafka starts the stand-in. It serves when StartKafka returns.
 func StartKafka(options KafkaOptions) (*Kafka, error) {
@@ -38,24 +46,48 @@ func StartKafka(options KafkaOptions) (*Kafka, error) {
 	if partitions == 0 {
 		partitions = 4
 	}
-	cluster, err := kfake.NewCluster(
+	k := &Kafka{}
+	settings := []kfake.Opt{
 		kfake.NumBrokers(1),
+		kfake.ListenFn(func(network, address string) (net.Listener, error) {
+			gate, err := newGate(network, address)
+			if err != nil {
+				return nil, err
+			}
+			k.gate = gate
+			return gate, nil
+		}),
 		kfake.Ports(options.Port),
 		kfake.AllowAutoTopicCreation(),
 		kfake.DefaultNumPartitions(partitions),
 		kfake.SeedTopics(int32(partitions), options.Topics...),
-	)
+	}
+	if options.Dir != "" {
+		settings = append(settings, kfake.DataDir(options.Dir))
+	}
+	cluster, err := kfake.NewCluster(settings...)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, errPort("start the Kafka stand-in", options.Port)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start the Kafka stand-in: %w", err)
 	}
-	return &Kafka{cluster}, nil
+	k.cluster = cluster
+	return k, nil
 }
 
 // Brokers returns the addresses that clients connect to first.
 func (k *Kafka) Brokers() []string { return k.cluster.ListenAddrs() }
 
-// Stop disconnects all clients and forgets all records.
-func (k *Kafka) Stop() { k.cluster.Close() }
+// Cut closes the port and every connection. To all clients the broker is down; but it goes on
+// behind the closed port, for its records live in this process.
+func (k *Kafka) Cut() { k.gate.cut() }
+
+// Restore opens the port again after Cut. It fails if somebody else has taken it meanwhile.
+func (k *Kafka) Restore() error { return k.gate.open() }
+
+// Stop disconnects all clients and forgets all records that are not kept in a directory.
+func (k *Kafka) Stop() {
+	k.gate.cut()
+	k.cluster.Close()
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -62,5 +63,81 @@ func TestStartKafka_ListensOnLoopbackPortAskedFor(t *testing.T) {
 	}
 	if _, err := StartKafka(KafkaOptions{Port: port}); !errors.Is(err, ErrPortInUse) {
 		t.Errorf("a second one on the same port: got %v, want %v", err, ErrPortInUse)
+	}
+}
+
+func TestKafka_CutLooksDownToClientsAndKeepsRecords(t *testing.T) {
+	t.Parallel()
+	kafka, err := StartKafka(KafkaOptions{Topics: []string{"orders"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kafka.Stop()
+	client, err := kgo.NewClient(kgo.SeedBrokers(kafka.Brokers()...), kgo.ConsumeTopics("orders"), kgo.DefaultProduceTopic("orders"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), kgo.StringRecord("before")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	open, err := net.Dial("tcp", kafka.Brokers()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	kafka.Cut()
+	if _, err := open.Read(make([]byte, 1)); err == nil {
+		t.Error("a connection outlived the cut")
+	}
+	if late, err := net.Dial("tcp", kafka.Brokers()[0]); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a connection during the cut: %v, %v, want it refused", late, err)
+	}
+	if err := kafka.Restore(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ProduceSync(t.Context(), kgo.StringRecord("after")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for len(got) < 2 {
+		client.PollFetches(t.Context()).EachRecord(func(r *kgo.Record) { got[string(r.Value)] = true })
+	}
+	if !got["before"] || !got["after"] {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestKafka_StopsWhileCut(t *testing.T) {
+	t.Parallel()
+	kafka, err := StartKafka(KafkaOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kafka.Cut()
+	kafka.Stop() // goleak notices whoever still waits
+}
+
+func TestStartKafka_KeepsRecordsOfGivenDirectoryOverRuns(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for run := range 2 {
+		kafka, err := StartKafka(KafkaOptions{Topics: []string{"orders"}, Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := kgo.NewClient(kgo.SeedBrokers(kafka.Brokers()...), kgo.DefaultProduceTopic("orders"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		record := &kgo.Record{Partition: 1}
+		if err := client.ProduceSync(t.Context(), record).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if record.Offset != int64(run) {
+			t.Errorf("run %d produced at offset %d", run, record.Offset)
+		}
+		client.Close()
+		kafka.Stop()
 	}
 }

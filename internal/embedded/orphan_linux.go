@@ -2,5 +2,7 @@ package embedded
 
 import "syscall"
 
-// endWithParent makes the kernel shut the server down at once when we die, kill -9 included.
-func endWithParent(attributes *syscall.SysProcAttr) { attributes.Pdeathsig = syscall.SIGQUIT }
+// endWithParent makes the kernel send the child a signal when we die, kill -9 included.
+func endWithParent(attributes *syscall.SysProcAttr, signal syscall.Signal) {
+	attributes.Pdeathsig = signal
+}

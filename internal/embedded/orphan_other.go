@@ -5,4 +5,4 @@ package embedded
 import "syscall"
 
 // endWithParent: only Linux tells a child of its parent's death.
-func endWithParent(*syscall.SysProcAttr) {}
+func endWithParent(*syscall.SysProcAttr, syscall.Signal) {}

@@ -2,7 +2,10 @@
 
 package embedded
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // owner is the user that the server runs as: always the current one here.
 type owner struct{}
@@ -11,4 +14,6 @@ func chooseOwner() (*owner, error) { return nil, nil }
 
 func (*owner) give(string) error { return nil }
 
-func (*owner) attributes() *syscall.SysProcAttr { return nil }
+func (*owner) attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
+
+func killGroup(p *os.Process) { _ = p.Kill() }

@@ -51,3 +51,10 @@ func (o *owner) attributes() *syscall.SysProcAttr {
 	}
 	return attributes
 }
+
+// killGroup kills a process and what it has started.
+func killGroup(p *os.Process) {
+	if syscall.Kill(-p.Pid, syscall.SIGKILL) != nil {
+		_ = p.Kill() // it has ended already, or made no group
+	}
+}

@@ -7,11 +7,19 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
-// stopTimeout is how long a server may take to shut down before it is killed.
-const stopTimeout = 10 * time.Second
+const (
+	// stopTimeout is how long a server may take to shut down before it is told to end at once,
+	// quitTimeout how long that may take before it is killed.
+	stopTimeout = 10 * time.Second
+	quitTimeout = 5 * time.Second
+	// restartTimeout is shorter: a server does not shut down while a reader of a replication
+	// slot has not confirmed everything, which one that waits for Kafka does not do.
+	restartTimeout = time.Second
+)
 
 // PostgresOptions configures StartPostgres. The zero value is a server on any free port
 // with its data in a temporary directory.
@@ -27,6 +35,10 @@ type PostgresOptions struct {
 	// user's cache directory, for root to /var/cache/postrider.
 	Cache string
 
+	// NoSync spares the disk: the data of Dir survive the end of the server, but not that of
+	// the machine. A temporary directory is always served so.
+	NoSync bool
+
 	// Progress gets the progress of a download. Defaults to nil: none is shown.
 	Progress io.Writer
 }
@@ -36,9 +48,13 @@ type PostgresOptions struct {
 type Postgres struct {
 	dir       string
 	temporary bool
+	noSync    bool
 	port      int
 	binary    string
-	process   *process
+	owner     *owner
+
+	mu      sync.Mutex
+	process *Process // another one after Restart
 }
 
 // StartPostgres starts a server and returns when it accepts connections. It takes an
@@ -55,13 +71,13 @@ func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{port: options.Port, binary: filepath.Join(bin, "postgres")}
-	err = p.makeDir(options.Dir, owner)
+	p := &Postgres{port: options.Port, noSync: options.NoSync || options.Dir == "", binary: filepath.Join(bin, "postgres"), owner: owner}
+	err = p.makeDir(options.Dir)
 	if err == nil {
-		err = p.initialize(ctx, filepath.Join(bin, "initdb"), owner)
+		err = p.initialize(ctx, filepath.Join(bin, "initdb"))
 	}
 	if err == nil {
-		err = p.start(ctx, owner)
+		err = p.start(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start Postgres in %s: %w", p.dir, err), p.clean())
@@ -77,25 +93,41 @@ func (p *Postgres) URL() string {
 // Binary is the path of the program that runs.
 func (p *Postgres) Binary() string { return p.binary }
 
-// Done is closed when the server has ended, by Stop or by itself.
-func (p *Postgres) Done() <-chan struct{} { return p.process.done }
+// Done is closed when the server has ended, by Stop, Restart or by itself.
+func (p *Postgres) Done() <-chan struct{} { return p.running().done }
 
 // Err says why the server ended by itself. It is nil before Done is closed, and where the
 // server shut down in order.
 func (p *Postgres) Err() error {
-	select {
-	case <-p.process.done:
-		return p.process.err
-	default:
-		return nil
+	process := p.running()
+	if err := process.Err(); err != nil {
+		return hint(err, process.LastLines())
 	}
+	return nil
+}
+
+// Restart disconnects all clients, ends the server and starts it again, with its data and on
+// its port. A server that does not shut down within a second is ended as in a crash, and
+// recovers. After an error the server is gone.
+func (p *Postgres) Restart(ctx context.Context) error {
+	stopServer(p.running(), restartTimeout)
+	if err := p.launch(ctx); err != nil {
+		return fmt.Errorf("restart Postgres in %s: %w", p.dir, err)
+	}
+	return nil
 }
 
 // Stop disconnects all clients, ends the server and removes its data if they are temporary.
 // A second Stop does nothing.
 func (p *Postgres) Stop() error {
-	p.process.stop(stopTimeout)
+	stopServer(p.running(), stopTimeout)
 	return p.clean()
+}
+
+func (p *Postgres) running() *Process {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.process
 }
 
 func (p *Postgres) clean() error {
@@ -105,15 +137,15 @@ func (p *Postgres) clean() error {
 	return os.RemoveAll(p.dir)
 }
 
-// makeDir makes the data directory of the server.
-func (p *Postgres) makeDir(dir string, owner *owner) error {
+// makeDir makes the directory of temporary data; one to keep is made by initialize.
+func (p *Postgres) makeDir(dir string) error {
 	if dir == "" {
 		temporary, err := os.MkdirTemp("", "postrider-postgres-")
 		if err != nil {
 			return err
 		}
 		p.dir, p.temporary = temporary, true
-		return owner.give(p.dir)
+		return p.owner.give(p.dir)
 	}
 	p.dir = dir
 	absolute, err := filepath.Abs(dir)
@@ -121,30 +153,52 @@ func (p *Postgres) makeDir(dir string, owner *owner) error {
 		return err
 	}
 	p.dir = absolute
-	if _, err := os.Stat(p.dir); err == nil {
-		return nil // whoever made it decided whose it is
-	}
-	if err := os.MkdirAll(p.dir, 0o700); err != nil {
-		return err
-	}
-	return owner.give(p.dir)
+	return nil
 }
 
-// initialize makes the cluster, unless an earlier run has left one.
-func (p *Postgres) initialize(ctx context.Context, initdb string, owner *owner) error {
+// initialize makes the cluster, unless an earlier run has left one. A directory to keep
+// appears complete or not at all.
+func (p *Postgres) initialize(ctx context.Context, initdb string) error {
+	if p.temporary {
+		return p.makeCluster(ctx, initdb, p.dir)
+	}
 	if _, err := os.Stat(filepath.Join(p.dir, "PG_VERSION")); err == nil {
 		return nil
 	}
-	cmd := command(owner, initdb, "--pgdata", p.dir, "--username", "postgres", "--auth", "trust",
-		"--no-locale", "--encoding", "UTF8", "--no-sync")
-	output, err := run(ctx, cmd)
+	if entries, _ := os.ReadDir(p.dir); len(entries) > 0 {
+		return fmt.Errorf("%s has files that are not those of a Postgres: name another directory", p.dir)
+	}
+	unfinished := p.dir + ".new"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(unfinished, 0o700); err != nil {
+		return err
+	}
+	err := p.owner.give(unfinished)
+	if err == nil {
+		err = p.makeCluster(ctx, initdb, unfinished)
+	}
+	if err == nil {
+		_ = os.Remove(p.dir) // where it is empty
+		err = os.Rename(unfinished, p.dir)
+	}
 	if err != nil {
-		return fmt.Errorf("initdb: %w", hint(err, output))
+		return errors.Join(err, os.RemoveAll(unfinished))
 	}
 	return nil
 }
 
-func (p *Postgres) start(ctx context.Context, owner *owner) error {
+func (p *Postgres) makeCluster(ctx context.Context, initdb, dir string) error {
+	err := run(ctx, command(p.owner, initdb, "--pgdata", dir, "--username", "postgres", "--auth", "trust",
+		"--no-locale", "--encoding", "UTF8", "--no-sync"))
+	if err != nil {
+		return fmt.Errorf("initdb: %w", err)
+	}
+	return nil
+}
+
+func (p *Postgres) start(ctx context.Context) error {
 	// Somebody else may take a free port before the server does. Three times in a row is
 	// another fault.
 	const attempts = 3
@@ -156,7 +210,7 @@ func (p *Postgres) start(ctx context.Context, owner *owner) error {
 				return err
 			}
 		}
-		err = p.launch(ctx, owner)
+		err = p.launch(ctx)
 		if !errors.Is(err, ErrPortInUse) || wanted != 0 {
 			return err
 		}
@@ -164,7 +218,7 @@ func (p *Postgres) start(ctx context.Context, owner *owner) error {
 	return err
 }
 
-func (p *Postgres) launch(ctx context.Context, owner *owner) error {
+func (p *Postgres) launch(ctx context.Context) error {
 	settings := []string{
 		"listen_addresses=127.0.0.1",
 		fmt.Sprintf("port=%d", p.port),
@@ -176,17 +230,22 @@ func (p *Postgres) launch(ctx context.Context, owner *owner) error {
 		"log_destination=stderr",
 		"lc_messages=C",
 	}
-	if p.temporary {
+	if p.noSync {
 		settings = append(settings, "fsync=off", "full_page_writes=off")
 	}
 	args := []string{"-D", p.dir}
 	for _, setting := range settings {
 		args = append(args, "-c", setting)
 	}
-	process, err := startProcess(ctx, command(owner, p.binary, args...), "database system is ready to accept connections")
+	process, err := startServer(ctx, command(p.owner, p.binary, args...), "database system is ready to accept connections")
 	if errors.Is(err, ErrPortInUse) {
 		return errPort("Postgres", p.port)
 	}
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.process = process
-	return err
+	return nil
 }

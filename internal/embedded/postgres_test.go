@@ -258,3 +258,36 @@ func TestHint_SaysWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+func TestPostgres_RestartKeepsPortAndData(t *testing.T) {
+	t.Parallel()
+	postgres := mustStart(t, PostgresOptions{})
+	query(t, postgres.URL(), "SELECT slot_name FROM pg_create_logical_replication_slot('kept', 'pgoutput')")
+	before := postgres.Done()
+	if err := postgres.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-before
+	if slot := query(t, postgres.URL(), "SELECT slot_name FROM pg_replication_slots"); slot != "kept" {
+		t.Errorf("slot is %q", slot)
+	}
+	if err := postgres.Err(); err != nil {
+		t.Errorf("Err of a running server: %v", err)
+	}
+}
+
+func TestStartPostgres_LeavesNoHalfMadeDirectory(t *testing.T) {
+	t.Parallel()
+	if _, ok := installedBinaries(debianBinaries); !ok {
+		testserver.Absent(t, "Postgres is not installed; on Debian: apt-get install -y postgresql")
+	}
+	parent := serverDir(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := StartPostgres(ctx, PostgresOptions{Dir: filepath.Join(parent, "data")}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if entries, err := os.ReadDir(parent); err != nil || len(entries) > 0 {
+		t.Errorf("left over: %v, %v", entries, err)
+	}
+}

@@ -10,8 +10,120 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 )
+
+// Process is a child process that does not outlive this one: on Linux the kernel ends it when
+// this process ends, kill -9 included.
+type Process struct {
+	handle *os.Process
+	done   chan struct{} // closed when it has ended
+	err    error         // why, valid after done
+
+	mu   sync.Mutex
+	last []string // lines of standard error
+}
+
+// keptLines is how many of the last lines of standard error are kept to explain an end.
+const keptLines = 20
+
+// StartProcess starts cmd in a process group of its own, so that Ctrl-C reaches only us, who
+// end it in order. onLine gets every line of its standard error, without the line's end.
+// lastWill is the signal that the kernel sends it when this process ends.
+func StartProcess(cmd *exec.Cmd, lastWill syscall.Signal, onLine func(string)) (*Process, error) {
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = (*owner)(nil).attributes()
+	}
+	p := &Process{done: make(chan struct{})}
+	started := make(chan error)
+	go func() { // owns the process from its start to its end
+		// The kernel takes the end of the thread that started a child for the end of the
+		// parent, and Go ends threads as it likes unless they are locked.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		endWithParent(cmd.SysProcAttr, lastWill)
+		err := cmd.Start()
+		p.handle = cmd.Process
+		started <- err
+		if err != nil {
+			return
+		}
+		p.read(stderr, onLine)
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, <-started
+}
+
+// read reads standard error to its end.
+func (p *Process) read(stderr io.Reader, onLine func(string)) {
+	lines := bufio.NewReader(stderr)
+	for {
+		line, err := lines.ReadString('\n')
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			p.mu.Lock()
+			p.last = append(p.last, line)
+			p.last = p.last[max(0, len(p.last)-keptLines):]
+			p.mu.Unlock()
+			onLine(line)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// PID is the number of the process.
+func (p *Process) PID() int { return p.handle.Pid }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err says why the process ended, once Done is closed: nil for exit code 0.
+func (p *Process) Err() error {
+	select {
+	case <-p.done:
+		return p.err
+	default:
+		return nil
+	}
+}
+
+// LastLines are the last lines of standard error.
+func (p *Process) LastLines() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.last, "\n")
+}
+
+// Signal sends a signal to the process. One that has ended already takes it well.
+func (p *Process) Signal(s os.Signal) { _ = p.handle.Signal(s) }
+
+// End sends a signal and returns true when the process is gone, or false if it is not after
+// the grace time.
+func (p *Process) End(s os.Signal, grace time.Duration) bool {
+	p.Signal(s)
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// Kill ends the process, with those that it started in its group, and returns when it is gone.
+func (p *Process) Kill() {
+	killGroup(p.handle)
+	<-p.done
+}
 
 // command prepares a program of Postgres to run as owner, in a directory that the owner can
 // enter and without the variables (PGPORT, PGDATA) that would change what it does.
@@ -27,108 +139,64 @@ func command(owner *owner, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a program to its end and returns what it said.
-func run(ctx context.Context, cmd *exec.Cmd) (string, error) {
-	var output strings.Builder
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		return "", err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	defer stop()
-	err := cmd.Wait()
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	return output.String(), err
-}
-
-// process is a running server.
-type process struct {
-	handle *os.Process
-	done   chan struct{} // closed when it has ended
-	err    error         // why, valid after done
-}
-
-// startProcess returns when the server has logged the line that contains ready. If ctx ends
-// first, so does the server.
-func startProcess(ctx context.Context, cmd *exec.Cmd, ready string) (*process, error) {
-	stderr, err := cmd.StderrPipe()
+// run runs a program to its end.
+func run(ctx context.Context, cmd *exec.Cmd) error {
+	p, err := StartProcess(cmd, syscall.SIGKILL, func(string) {})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p := &process{done: make(chan struct{})}
-	started := make(chan error)
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		p.Kill()
+		return ctx.Err()
+	}
+	if p.err != nil {
+		return hint(p.err, p.LastLines())
+	}
+	return nil
+}
+
+// startServer returns when the server has logged the line that contains ready. If ctx ends
+// first, so does the server. It ends with the signal SIGQUIT, which is Postgres' own for at
+// once.
+func startServer(ctx context.Context, cmd *exec.Cmd, ready string) (*Process, error) {
 	isReady := make(chan struct{})
-	go func() { // owns the process from its start to its end
-		// The kernel takes the end of the thread that started a child for the end of the
-		// parent, and Go ends threads as it likes unless they are locked.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		endWithParent(cmd.SysProcAttr)
-		err := cmd.Start()
-		p.handle = cmd.Process
-		started <- err
-		if err != nil {
-			return
+	var once sync.Once
+	p, err := StartProcess(cmd, syscall.SIGQUIT, func(line string) {
+		if strings.Contains(line, ready) {
+			once.Do(func() { close(isReady) })
 		}
-		log := watch(stderr, ready, isReady)
-		if err := cmd.Wait(); err != nil {
-			p.err = hint(err, log)
-		}
-		close(p.done)
-	}()
-	if err := <-started; err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
 	select {
 	case <-isReady:
 		return p, nil
 	case <-p.done:
-		if p.err == nil {
-			p.err = errors.New("the server ended before it was ready")
-		}
-		return nil, p.err
+		return nil, serverError(p)
 	case <-ctx.Done():
-		p.stop(0)
+		stopServer(p, 0)
 		return nil, ctx.Err()
 	}
 }
 
-// stop asks the server to end without waiting for its clients, and kills it after the grace
-// time. It returns when the server is gone.
-func (p *process) stop(grace time.Duration) {
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
-	_ = p.handle.Signal(os.Interrupt) // fails where it has ended already
-	select {
-	case <-p.done:
-	case <-timer.C:
-		_ = p.handle.Kill()
-		<-p.done
+// serverError explains the end of a server that nobody asked for.
+func serverError(p *Process) error {
+	if p.err == nil {
+		return errors.New("the server ended before it was ready")
 	}
+	return hint(p.err, p.LastLines())
 }
 
-// watch reads a server's log to its end, closes isReady at the line that says so, and
-// returns the last lines.
-func watch(log io.Reader, ready string, isReady chan<- struct{}) string {
-	const keep = 20
-	var last []string
-	lines := bufio.NewReader(log)
-	for {
-		line, err := lines.ReadString('\n')
-		if strings.Contains(line, ready) && isReady != nil {
-			close(isReady)
-			isReady = nil
-		}
-		if line != "" {
-			last = append(last, line)
-			last = last[max(0, len(last)-keep):]
-		}
-		if err != nil {
-			return strings.Join(last, "")
-		}
+// stopServer asks the server to end without waiting for its clients, then to end at once, and
+// kills it last. It returns when the server is gone.
+func stopServer(p *Process, grace time.Duration) {
+	if p.End(os.Interrupt, grace) || p.End(syscall.SIGQUIT, quitTimeout) {
+		return
 	}
+	p.Kill()
 }
 
 // hint adds to a failure what the program said and what can be done about it.

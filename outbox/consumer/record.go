@@ -8,6 +8,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/postrider/postrider/internal/avroread"
 	"github.com/postrider/postrider/outbox/inbox"
 )
 
@@ -28,7 +29,7 @@ type Record struct {
 	// Headers are all headers; of several with one name, the last.
 	Headers map[string]string
 
-	schema *schema // nil without a registry, and for a tombstone
+	schema *avroread.Schema // nil without a registry, and for a tombstone
 }
 
 // Key is the record's key: the aggregate's id.
@@ -48,7 +49,10 @@ func (r *Record) Decode(v any) error {
 	case r.schema == nil:
 		return errors.New("there is no registry to decode the value with: set Config.Registry")
 	}
-	return r.schema.decode(r.Message.Value[wireHeader:], v)
+	if err := r.schema.Decode(r.Message.Value[wireHeader:], v); err != nil {
+		return coded(CodeUndecodable, "decode the value: %w", err)
+	}
+	return nil
 }
 
 // wireHeader is the length of what stands in front of the Avro bytes in Confluent's wire
@@ -88,7 +92,7 @@ func (s *session) read(msg *sarama.ConsumerMessage) (*Record, error) {
 	if r.schema, err = s.schemas.get(s.work, id); err != nil {
 		return nil, err
 	}
-	if err := check(r.schema.writer, msg.Value[wireHeader:]); err != nil {
+	if err := r.schema.Check(msg.Value[wireHeader:]); err != nil {
 		return nil, coded(CodeUndecodable, "the value is none of schema %d: %w", id, err)
 	}
 	return r, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hamba/avro/v2"
 
+	"github.com/postrider/postrider/internal/avroread"
 	"github.com/postrider/postrider/outbox"
 	schemaregistry "github.com/postrider/postrider/schema-registry"
 )
@@ -17,13 +18,13 @@ type schemas struct {
 	readers  map[string]avro.Schema // by full name
 
 	mu   sync.Mutex
-	byID map[int]*schema
+	byID map[int]*avroread.Schema
 }
 
 func newSchemas(registry *schemaregistry.Client, readers []*outbox.Schema) (*schemas, error) {
-	s := &schemas{registry: registry, readers: map[string]avro.Schema{}, byID: map[int]*schema{}}
+	s := &schemas{registry: registry, readers: map[string]avro.Schema{}, byID: map[int]*avroread.Schema{}}
 	for _, reader := range readers {
-		parsed, err := parse(reader.Text())
+		parsed, err := avroread.Parse(reader.Text())
 		if err != nil {
 			return nil, fmt.Errorf("schema %s: %w", reader.Name(), err)
 		}
@@ -35,13 +36,8 @@ func newSchemas(registry *schemaregistry.Client, readers []*outbox.Schema) (*sch
 	return s, nil
 }
 
-// parse keeps the names of one schema out of others, which hamba's own cache would not.
-func parse(text string) (avro.Schema, error) {
-	return avro.ParseBytesWithCache([]byte(text), "", &avro.SchemaCache{})
-}
-
 // get returns the schema that an ID stands for. Only the first time it asks the registry.
-func (s *schemas) get(ctx context.Context, id int) (*schema, error) {
+func (s *schemas) get(ctx context.Context, id int) (*avroread.Schema, error) {
 	s.mu.Lock()
 	known := s.byID[id]
 	s.mu.Unlock()
@@ -66,34 +62,14 @@ func (s *schemas) get(ctx context.Context, id int) (*schema, error) {
 	return made, nil
 }
 
-func (s *schemas) resolve(text string) (*schema, error) {
-	writer, err := parse(text)
+func (s *schemas) resolve(text string) (*avroread.Schema, error) {
+	writer, err := avroread.Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	made := &schema{writer: writer, reader: writer}
-	named, ok := writer.(avro.NamedSchema)
-	if !ok || s.readers[named.FullName()] == nil {
-		return made, nil
+	var reader avro.Schema // nil: as it was written
+	if named, ok := writer.(avro.NamedSchema); ok {
+		reader = s.readers[named.FullName()]
 	}
-	// A checker of its own, since a used one gives wrong answers.
-	made.reader, err = avro.NewSchemaCompatibility().Resolve(s.readers[named.FullName()], writer)
-	return made, err
-}
-
-// schema decodes the values of one writer schema.
-type schema struct {
-	writer avro.Schema
-	reader avro.Schema // what decodes: the writer's, or the handler's as the writer wrote it
-}
-
-// decoder takes strings of any length: check has found that they are there.
-var decoder = avro.Config{MaxByteSliceSize: -1}.Freeze()
-
-// decode decodes what check has found to be a value.
-func (s *schema) decode(b []byte, v any) error {
-	if err := decoder.Unmarshal(s.reader, b, v); err != nil {
-		return coded(CodeUndecodable, "decode the value: %w", err)
-	}
-	return nil
+	return avroread.New(writer, reader)
 }

@@ -56,8 +56,16 @@ func Once(ctx context.Context, tx pgx.Tx, consumer, dedupeKey string, fn func(co
 	return std.Once(ctx, tx, consumer, dedupeKey, fn)
 }
 
+// SQLTx is a transaction of database/sql: a *sql.Tx, or what a library has around one, as for
+// outbox.InsertSQL. Commit is not called; it keeps out what is no transaction.
+type SQLTx interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	Commit() error
+	Rollback() error
+}
+
 // OnceSQL is Once for a transaction of database/sql.
-func OnceSQL(ctx context.Context, tx *sql.Tx, consumer, dedupeKey string, fn func(context.Context) error) (ran bool, err error) {
+func OnceSQL(ctx context.Context, tx SQLTx, consumer, dedupeKey string, fn func(context.Context) error) (ran bool, err error) {
 	return std.OnceSQL(ctx, tx, consumer, dedupeKey, fn)
 }
 
@@ -91,12 +99,12 @@ func (i *Inbox) Once(ctx context.Context, tx pgx.Tx, consumer, dedupeKey string,
 }
 
 // OnceSQL is Once for a transaction of database/sql, with any Postgres driver.
-func (i *Inbox) OnceSQL(ctx context.Context, tx *sql.Tx, consumer, dedupeKey string, fn func(context.Context) error) (ran bool, err error) {
+func (i *Inbox) OnceSQL(ctx context.Context, tx SQLTx, consumer, dedupeKey string, fn func(context.Context) error) (ran bool, err error) {
 	mark := func() (isNew bool, err error) {
 		err = tx.QueryRowContext(ctx, i.once, consumer, dedupeKey).Scan(&isNew)
 		return isNew, err
 	}
-	return i.run(ctx, consumer, dedupeKey, mark, func() { tx.Rollback() }, fn)
+	return i.run(ctx, consumer, dedupeKey, mark, func() { _ = tx.Rollback() }, fn)
 }
 
 // rollbackTimeout bounds a rollback whose context has ended. A transaction that cannot be

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -330,5 +331,22 @@ func TestOnce_SaysWhichMigrationIsMissing(t *testing.T) {
 	}
 	if err := inbox.Maintain(t.Context(), pool, time.Hour); err == nil || !strings.Contains(err.Error(), "postrider outbox sql --part inbox") {
 		t.Errorf("Maintain: got %v", err)
+	}
+}
+
+func TestOnceSQL_TakesNoPoolAndNoConnection(t *testing.T) {
+	t.Parallel()
+	tx := reflect.TypeOf(inbox.OnceSQL).In(1)
+	for _, test := range []struct {
+		given reflect.Type
+		want  bool
+	}{
+		{reflect.TypeFor[*sql.Tx](), true},
+		{reflect.TypeFor[*sql.DB](), false},
+		{reflect.TypeFor[*sql.Conn](), false},
+	} {
+		if got := test.given.AssignableTo(tx); got != test.want {
+			t.Errorf("OnceSQL takes a %s: %t, want %t", test.given, got, test.want)
+		}
 	}
 }

@@ -20,6 +20,7 @@ CompressionCodecs[CompressionTypes.LZ4] = () => ({
 })
 
 const db = new pg.Pool({ connectionString: DATABASE_URL })
+db.on('error', console.error) // a connection broke while it was idle: the next event gets a new one
 const registry = new SchemaRegistry({ host: REGISTRY_URL })
 const kafka = new Kafka({ clientId: GROUP, brokers: KAFKA_BROKERS.split(','), logLevel: logLevel.WARN })
 const consumer = kafka.consumer({ groupId: GROUP })

@@ -1,4 +1,4 @@
-package consumer
+package avroread
 
 import (
 	"encoding/binary"
@@ -17,9 +17,7 @@ const (
 )
 
 // check tells whether b is one value of schema, and nothing behind it (Avro 1.12, "Binary
-// Encoding"). hamba believes the lengths and counts that it reads, and goes as deep as the
-// bytes tell it to: a few wrong bytes could take all memory, or the stack, and the process
-// with it.
+// Encoding").
 func check(schema avro.Schema, b []byte) error {
 	w := walker{b: b, items: len(b) + maxEmptyItems}
 	if err := w.walk(schema); err != nil {

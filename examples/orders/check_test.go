@@ -1,0 +1,71 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/postrider/postrider/examples/orders/order"
+)
+
+func TestCheck_FailsWhereTheBooksAreWrong(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.receive("lamp", 10)
+	err := pgx.BeginFunc(t.Context(), s.env.DB, func(tx pgx.Tx) error {
+		_, err := order.Place(t.Context(), tx, order.New{ID: "a", Customer: "c", Item: "lamp", Quantity: 2, AmountCents: 500, Card: "4242"})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		pay     = "INSERT INTO payments.ledger (order_id, kind, amount_cents) VALUES "
+		reserve = "INSERT INTO inventory.reservations (order_id, item, quantity) VALUES "
+		pack    = "INSERT INTO shipping.parcels (order_id, item, quantity) VALUES "
+		place   = "INSERT INTO orders.orders (id, customer, item, quantity, amount_cents) VALUES "
+		undo    = `
+			TRUNCATE payments.ledger, shipping.parcels, inventory.reservations;
+			UPDATE inventory.stock SET available = 10;
+			DELETE FROM orders.orders WHERE id <> 'a';
+			UPDATE orders.orders SET status = 'placed';
+			DELETE FROM outbox WHERE aggregate_id <> 'a'`
+	)
+	for _, c := range []struct{ change, want string }{
+		{pay + "('a', 'charge', 500), ('a', 'charge', 500)", "charged twice: a"},
+		{pay + "('a', 'charge', 501)", "charged another amount than ordered: a"},
+		{pay + "('a', 'charge', 500)", "rows and events differ: a payment.processed"},
+		{pay + "('a', 'refund', 500), ('a', 'refund', 500)", "refunded twice: a"},
+		{pay + "('a', 'refund', 500)", "refunded without a charge: a"},
+		{pack + "('a', 'lamp', 2), ('a', 'lamp', 2)", "shipped twice: a"},
+		{pack + "('a', 'lamp', 1)", "packed something else than ordered: a"},
+		{pack + "('a', 'lamp', 2)", "packed without being paid: a"},
+		{reserve + "('a', 'lamp', 2), ('a', 'lamp', 2)", "reserved twice: a"},
+		{reserve + "('a', 'lamp', 3)", "reserved something else than ordered: a"},
+		{reserve + "('a', 'lamp', 2)", "stock does not add up: lamp"},
+		{"UPDATE inventory.stock SET available = 9", "stock does not add up: lamp"},
+		{"UPDATE orders.orders SET status = 'paid'", "paid or shipped without a charge that was kept: a"},
+		{"UPDATE orders.orders SET status = 'paid'", "paid or shipped without units: a"},
+		{"UPDATE orders.orders SET status = 'shipped'", "shipped without a parcel: a"},
+		{"UPDATE orders.orders SET status = 'cancelled'", "rows and events differ: a order.cancelled"},
+		{place + "('b', 'c', 'lamp', 1, 1); SELECT outbox_emit('order', 'b', 'order.created', '{}') FROM generate_series(1, 2)", "rows and events differ: b order.created"},
+	} {
+		s.exec(c.change)
+		out, err := s.run("check")
+		if err == nil || !strings.Contains(out, "VIOLATION "+c.want+"\n") {
+			t.Errorf("%s: %v, want %s\n%s", c.change, err, c.want, out)
+		}
+		s.exec(undo)
+	}
+	if out := s.mustRun("check"); !strings.Contains(out, "0 violations, 1 pending\npending   open: a\n") {
+		t.Errorf("the books as they should be: %s", out)
+	}
+}
+
+func (s *testShop) exec(script string) {
+	s.t.Helper()
+	if _, err := s.env.DB.Exec(s.t.Context(), script, pgx.QueryExecModeSimpleProtocol); err != nil {
+		s.t.Fatalf("%s: %v", script, err)
+	}
+}

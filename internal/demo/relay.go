@@ -1,0 +1,247 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/postrider/postrider/internal/embedded"
+	"github.com/postrider/postrider/relay"
+)
+
+const (
+	pollInterval = 20 * time.Millisecond
+	// relayGrace is longer than the relay's own for what is on its way.
+	relayGrace = 12 * time.Second
+	// relayPause is how long the supervisor waits before it starts a relay again, as systemd
+	// does by default.
+	relayPause = 100 * time.Millisecond
+	// relayStarts is how often in a row a relay may end before it streams.
+	relayStarts = 3
+)
+
+// relayConfig is what the relay is told; all else is default.
+type relayConfig struct {
+	program     string // a postrider
+	dir         string // for its configuration
+	postgresURL string
+	brokers     []string
+	prefix      string // of topics
+	registryURL string
+	listen      string
+}
+
+// envPostgres takes the URL, in which there may be a password, to the relay: so that it is in
+// no file and on no command line.
+const envPostgres = "POSTRIDER_DEMO_POSTGRES_URL"
+
+func (c relayConfig) yaml() ([]byte, error) {
+	return yaml.Marshal(map[string]any{
+		"name":      ownName[len("postrider_"):], // which the relay puts before it again
+		"postgres":  map[string]any{"url": "${" + envPostgres + "}"},
+		"outbox":    map[string]any{"topic": c.prefix + "{aggregate_type}", "retention": "0s"},
+		"kafka":     map[string]any{"brokers": c.brokers, "dead_letter_topic": relayDeadLetters},
+		"registry":  map[string]any{"url": c.registryURL, "latest_ttl": "1s"},
+		"http":      map[string]any{"listen": c.listen},
+		"on_poison": "dead-letter",
+	})
+}
+
+// supervisor keeps a relay running, in a process of its own so that it can be killed.
+type supervisor struct {
+	cfg    relayConfig
+	file   string
+	screen *screen
+	client *http.Client
+
+	mu      sync.Mutex
+	process *embedded.Process // nil while none runs
+	starts  int
+}
+
+func newSupervisor(cfg relayConfig, screen *screen) (*supervisor, error) {
+	text, err := cfg.yaml()
+	if err != nil {
+		return nil, err
+	}
+	s := &supervisor{
+		cfg: cfg, screen: screen, file: filepath.Join(cfg.dir, "postrider.yaml"),
+		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second},
+	}
+	return s, os.WriteFile(s.file, text, 0o600)
+}
+
+// run starts the relay, and again whenever it ends, until ctx ends. Then it stops the relay:
+// in order, or at once when hurry ends.
+func (s *supervisor) run(ctx, hurry context.Context) error {
+	for failures := 0; ; {
+		process, err := s.start()
+		if err != nil {
+			return fmt.Errorf("start the relay: %w", err)
+		}
+		streamed := s.awaitStreaming(ctx, process)
+		select {
+		case <-process.Done():
+		case <-ctx.Done():
+			s.stop(hurry, process)
+			return nil
+		}
+		s.mu.Lock()
+		s.process = nil
+		s.mu.Unlock()
+		if failures++; streamed {
+			failures = 0
+		}
+		if failures == relayStarts {
+			return fmt.Errorf("the relay ended %d times before it streamed: %w\n%s", failures, process.Err(), process.LastLines())
+		}
+		if !sleep(ctx, relayPause) {
+			return nil
+		}
+	}
+}
+
+func (s *supervisor) start() (*embedded.Process, error) {
+	cmd := exec.Command(s.cfg.program, "relay", "-c", s.file, "--log-format", "json") //nolint:gosec // ourselves
+	for _, variable := range os.Environ() {
+		// None that would change the relay's configuration.
+		if !strings.HasPrefix(variable, "POSTRIDER_") {
+			cmd.Env = append(cmd.Env, variable)
+		}
+	}
+	cmd.Env = append(cmd.Env, envPostgres+"="+s.cfg.postgresURL)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	process, err := embedded.StartProcess(cmd, syscall.SIGKILL, s.log)
+	if err == nil {
+		s.process = process
+		s.starts++
+	}
+	return process, err
+}
+
+// stop ends the relay when what is on its way has arrived.
+func (s *supervisor) stop(hurry context.Context, process *embedded.Process) {
+	process.Signal(syscall.SIGTERM)
+	timer := time.NewTimer(relayGrace)
+	defer timer.Stop()
+	select {
+	case <-process.Done():
+		return
+	case <-hurry.Done():
+	case <-timer.C:
+	}
+	process.Kill()
+}
+
+// kill ends the relay as kill -9 does, and returns its process id, 0 if none runs.
+func (s *supervisor) kill() int {
+	s.mu.Lock()
+	process := s.process
+	s.mu.Unlock()
+	if process == nil {
+		return 0
+	}
+	pid := process.PID()
+	process.Kill()
+	return pid
+}
+
+// pid of the relay, 0 while none runs.
+func (s *supervisor) pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return 0
+	}
+	return s.process.PID()
+}
+
+// started is how many relays there have been.
+func (s *supervisor) started() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.starts
+}
+
+// status asks the relay. It is an error while there is none that answers.
+func (s *supervisor) status(ctx context.Context) (report relay.StatusReport, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.cfg.listen+"/status", nil)
+	if err != nil {
+		return report, err
+	}
+	response, err := s.client.Do(request)
+	if err != nil {
+		return report, err
+	}
+	defer response.Body.Close()
+	return report, json.NewDecoder(response.Body).Decode(&report)
+}
+
+// healthy tells whether the relay reads the stream and misses nothing.
+func (s *supervisor) healthy(ctx context.Context) bool {
+	report, err := s.status(ctx)
+	return err == nil && report.Phase == relay.PhaseStreaming && report.Ready
+}
+
+// awaitStreaming returns true when the relay streams, false when it or ctx has ended before.
+func (s *supervisor) awaitStreaming(ctx context.Context, process *embedded.Process) bool {
+	for {
+		if report, err := s.status(ctx); err == nil && report.Phase == relay.PhaseStreaming {
+			return true
+		}
+		select {
+		case <-process.Done():
+			return false
+		case <-ctx.Done():
+			return false
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// log passes on what the relay says of what it waits for.
+func (s *supervisor) log(line string) {
+	var entry struct {
+		Level, Msg, Component, Code, Error, Hint, After string
+	}
+	if json.Unmarshal([]byte(line), &entry) != nil {
+		return
+	}
+	var text string
+	switch {
+	case entry.Code != "":
+		text = fmt.Sprintf("relay: %s: %s %s", entry.Code, entry.Error, entry.Hint)
+	case entry.Msg == "relay waits":
+		text = fmt.Sprintf("relay waits for %s: %s", entry.Component, strings.TrimPrefix(entry.Error, entry.Component+": "))
+	case entry.Level == "ERROR", entry.Level == "WARN":
+		text = entry.Msg + " " + entry.Error
+	case entry.Msg == "relay goes on":
+		text = fmt.Sprintf("relay goes on: %s is back after %s", entry.Component, entry.After)
+	default:
+		return
+	}
+	s.screen.news("●", dim, "%s", s.screen.oneLine(newsHead, text))
+}
+
+// sleep waits, and returns false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
