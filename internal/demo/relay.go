@@ -43,7 +43,7 @@ type relayConfig struct {
 
 // envPostgres takes the URL, in which there may be a password, to the relay: so that it is in
 // no file and on no command line.
-const envPostgres = "POSTRIDER_DEMO_POSTGRES_URL"
+const envPostgres = "DEMO_POSTGRES_URL"
 
 func (c relayConfig) yaml() ([]byte, error) {
 	return yaml.Marshal(map[string]any{

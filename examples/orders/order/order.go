@@ -164,7 +164,9 @@ func lock(ctx context.Context, tx pgx.Tx, id string) (o order, err error) {
 		  FROM orders.orders WHERE id = $1 FOR UPDATE`
 	err = tx.QueryRow(ctx, query, id).Scan(&o.item, &o.quantity, &o.amountCents, &o.status, &o.stock, &o.payment)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return o, consumer.Final(fmt.Errorf("there is no order %s", id))
+		// Not final: the answer may be faster than the commit of Place, whose event leaves
+		// Postgres a moment before other sessions see its row. It comes again.
+		return o, fmt.Errorf("there is no order %s", id)
 	}
 	return o, err
 }
