@@ -1,7 +1,6 @@
 package benchmark
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/postrider/postrider/internal/subprocess"
 	"github.com/postrider/postrider/relay"
 )
 
@@ -31,10 +30,9 @@ const (
 // child is a relay in a process of its own, so that what it costs can be told from what the
 // benchmark costs.
 type child struct {
-	process *os.Process
+	process *subprocess.Process
 	dir     string
 	log     childLog
-	exited  chan struct{} // closed when the process has ended
 	client  *http.Client
 }
 
@@ -108,7 +106,6 @@ func startChild(program string, c childConfig) (*child, error) {
 		return nil, err
 	}
 	p := &child{
-		exited: make(chan struct{}),
 		client: &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second},
 	}
 	if p.dir, err = os.MkdirTemp("", namePrefix); err != nil {
@@ -119,22 +116,8 @@ func startChild(program string, c childConfig) (*child, error) {
 		return nil, errors.Join(err, os.RemoveAll(p.dir))
 	}
 	cmd := exec.Command(program, "relay", "-c", file, "--log-format", "json")
-	cmd.Env, cmd.Stderr, cmd.SysProcAttr = c.environ(), &p.log, childAttributes()
-	started := make(chan error)
-	go func() { // owns the process from its start to its end
-		// The kernel takes the end of the thread that started a child for the end of the
-		// parent, and Go ends threads as it likes unless they are locked.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(p.exited)
-		err := cmd.Start()
-		p.process = cmd.Process
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // the log says why it ended
-		}
-	}()
-	if err := <-started; err != nil {
+	cmd.Env = c.environ()
+	if p.process, err = subprocess.Start(cmd, syscall.SIGKILL, p.log.take); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the relay: %w", err), os.RemoveAll(p.dir))
 	}
 	return p, nil
@@ -143,12 +126,8 @@ func startChild(program string, c childConfig) (*child, error) {
 // stop ends the process and returns when it is gone. It may be called again.
 func (p *child) stop() error {
 	p.client.CloseIdleConnections()
-	_ = p.process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.exited:
-	case <-time.After(stopTimeout):
-		_ = p.process.Kill()
-		<-p.exited
+	if !p.process.End(syscall.SIGTERM, stopTimeout) {
+		p.process.Kill()
 	}
 	return os.RemoveAll(p.dir)
 }
@@ -177,12 +156,12 @@ func (p *child) await(ctx context.Context, what string, look func(relay.StatusRe
 			}
 		}
 		if time.Since(moved) > patience {
-			return fmt.Errorf("the relay stood still for %v before %s: %s%s", patience, what, report.Reason, p.log.last())
+			return fmt.Errorf("the relay stood still for %v before %s: %s%s", patience, what, report.Reason, p.lastLines())
 		}
 		select {
 		case <-tick.C:
-		case <-p.exited:
-			return fmt.Errorf("the relay ended before %s%s", what, p.log.last())
+		case <-p.process.Done():
+			return fmt.Errorf("the relay ended before %s%s", what, p.lastLines())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -212,40 +191,28 @@ func (p *child) status(ctx context.Context) (report relay.StatusReport, err erro
 	return report, json.NewDecoder(response.Body).Decode(&report)
 }
 
-// childLog takes the relay's log: it finds the address of the HTTP server in it, and keeps
-// the last lines.
+// lastLines returns the last lines of the relay's log, to end an error with.
+func (p *child) lastLines() string {
+	if lines := p.process.LastLines(); lines != "" {
+		return "; its log ends with\n  " + strings.ReplaceAll(lines, "\n", "\n  ")
+	}
+	return ""
+}
+
+// childLog finds the address of the HTTP server in the relay's log.
 type childLog struct {
 	mu      sync.Mutex
-	part    []byte // of a line
-	lines   []string
 	serving string
 }
 
-const keptLines = 10
-
-func (l *childLog) Write(text []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.part = append(l.part, text...)
-	for {
-		line, rest, ok := bytes.Cut(l.part, []byte("\n"))
-		if !ok {
-			return len(text), nil
-		}
-		l.take(line)
-		l.part = rest
-	}
-}
-
-func (l *childLog) take(line []byte) {
+func (l *childLog) take(line string) {
 	var entry struct {
 		Address string `json:"address"`
 	}
-	if l.serving == "" && json.Unmarshal(line, &entry) == nil {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.serving == "" && json.Unmarshal([]byte(line), &entry) == nil {
 		l.serving = entry.Address
-	}
-	if l.lines = append(l.lines, string(line)); len(l.lines) > keptLines {
-		l.lines = l.lines[1:]
 	}
 }
 
@@ -253,14 +220,4 @@ func (l *childLog) address() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.serving
-}
-
-// last returns the last lines, to end an error with.
-func (l *childLog) last() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.lines) == 0 {
-		return ""
-	}
-	return "; its log ends with\n  " + strings.Join(l.lines, "\n  ")
 }

@@ -69,7 +69,7 @@ func (b *bench) drain(ctx context.Context, slot string, perTransaction int, step
 			}
 		}
 		seen := sample{at: time.Now(), published: s.Published, inFlight: s.InFlight}
-		seen.relay, _ = CPUTime(run.process.Pid)
+		seen.relay, _ = CPUTime(run.process.PID())
 		seen.walsender, _ = CPUTime(walsender)
 		seen.machine, _ = machineTime()
 		samples = append(samples, seen)
@@ -80,7 +80,7 @@ func (b *bench) drain(ctx context.Context, slot string, perTransaction int, step
 		return err
 	}
 	d.measure(samples)
-	if bytes, ok := PeakMemory(run.process.Pid); ok {
+	if bytes, ok := PeakMemory(run.process.PID()); ok {
 		d.PeakMemory = known(float64(bytes))
 	}
 	if err := run.stop(); err != nil {
@@ -92,7 +92,7 @@ func (b *bench) drain(ctx context.Context, slot string, perTransaction int, step
 	}
 	if appended != int64(b.cfg.Events) {
 		return fmt.Errorf("topic %s holds %d records after %d events: the figures would be worth nothing; please report this with the relay's log%s",
-			topic, appended, b.cfg.Events, run.log.last())
+			topic, appended, b.cfg.Events, run.lastLines())
 	}
 	return nil
 }

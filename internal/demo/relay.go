@@ -15,7 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/postrider/postrider/internal/embedded"
+	"github.com/postrider/postrider/internal/subprocess"
 	"github.com/postrider/postrider/relay"
 )
 
@@ -65,7 +65,7 @@ type supervisor struct {
 	client *http.Client
 
 	mu      sync.Mutex
-	process *embedded.Process // nil while none runs
+	process *subprocess.Process // nil while none runs
 	starts  int
 }
 
@@ -111,7 +111,7 @@ func (s *supervisor) run(ctx, hurry context.Context) error {
 	}
 }
 
-func (s *supervisor) start() (*embedded.Process, error) {
+func (s *supervisor) start() (*subprocess.Process, error) {
 	cmd := exec.Command(s.cfg.program, "relay", "-c", s.file, "--log-format", "json") //nolint:gosec // ourselves
 	for _, variable := range os.Environ() {
 		// None that would change the relay's configuration.
@@ -122,7 +122,7 @@ func (s *supervisor) start() (*embedded.Process, error) {
 	cmd.Env = append(cmd.Env, envPostgres+"="+s.cfg.postgresURL)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	process, err := embedded.StartProcess(cmd, syscall.SIGKILL, s.log)
+	process, err := subprocess.Start(cmd, syscall.SIGKILL, s.log)
 	if err == nil {
 		s.process = process
 		s.starts++
@@ -131,7 +131,7 @@ func (s *supervisor) start() (*embedded.Process, error) {
 }
 
 // stop ends the relay when what is on its way has arrived.
-func (s *supervisor) stop(hurry context.Context, process *embedded.Process) {
+func (s *supervisor) stop(hurry context.Context, process *subprocess.Process) {
 	process.Signal(syscall.SIGTERM)
 	timer := time.NewTimer(relayGrace)
 	defer timer.Stop()
@@ -195,7 +195,7 @@ func (s *supervisor) healthy(ctx context.Context) bool {
 }
 
 // awaitStreaming returns true when the relay streams, false when it or ctx has ended before.
-func (s *supervisor) awaitStreaming(ctx context.Context, process *embedded.Process) bool {
+func (s *supervisor) awaitStreaming(ctx context.Context, process *subprocess.Process) bool {
 	for {
 		if report, err := s.status(ctx); err == nil && report.Phase == relay.PhaseStreaming {
 			return true

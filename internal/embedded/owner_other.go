@@ -2,10 +2,7 @@
 
 package embedded
 
-import (
-	"os"
-	"syscall"
-)
+import "syscall"
 
 // owner is the user that the server runs as: always the current one here.
 type owner struct{}
@@ -14,6 +11,4 @@ func chooseOwner() (*owner, error) { return nil, nil }
 
 func (*owner) give(string) error { return nil }
 
-func (*owner) attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
-
-func killGroup(p *os.Process) { _ = p.Kill() }
+func (*owner) attributes() *syscall.SysProcAttr { return nil }

@@ -42,19 +42,10 @@ func (o *owner) give(path string) error {
 	return os.Chown(path, o.uid, o.gid)
 }
 
-// attributes of the processes that the owner runs. They are in a group of their own, so that
-// Ctrl-C reaches only us, who end them in order.
+// attributes of the processes that the owner runs.
 func (o *owner) attributes() *syscall.SysProcAttr {
-	attributes := &syscall.SysProcAttr{Setpgid: true}
-	if o != nil {
-		attributes.Credential = &syscall.Credential{Uid: uint32(o.uid), Gid: uint32(o.gid)}
+	if o == nil {
+		return nil
 	}
-	return attributes
-}
-
-// killGroup kills a process and what it has started.
-func killGroup(p *os.Process) {
-	if syscall.Kill(-p.Pid, syscall.SIGKILL) != nil {
-		_ = p.Kill() // it has ended already, or made no group
-	}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(o.uid), Gid: uint32(o.gid)}}
 }

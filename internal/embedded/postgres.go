@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/postrider/postrider/internal/subprocess"
 )
 
 const (
@@ -54,7 +56,7 @@ type Postgres struct {
 	owner     *owner
 
 	mu      sync.Mutex
-	process *Process // another one after Restart
+	process *subprocess.Process // another one after Restart
 }
 
 // StartPostgres starts a server and returns when it accepts connections. It takes an
@@ -94,7 +96,7 @@ func (p *Postgres) URL() string {
 func (p *Postgres) Binary() string { return p.binary }
 
 // Done is closed when the server has ended, by Stop, Restart or by itself.
-func (p *Postgres) Done() <-chan struct{} { return p.running().done }
+func (p *Postgres) Done() <-chan struct{} { return p.running().Done() }
 
 // Err says why the server ended by itself. It is nil before Done is closed, and where the
 // server shut down in order.
@@ -124,7 +126,7 @@ func (p *Postgres) Stop() error {
 	return p.clean()
 }
 
-func (p *Postgres) running() *Process {
+func (p *Postgres) running() *subprocess.Process {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.process

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -192,9 +193,7 @@ func TestPostgres_ReportsThatServerEndedByItself(t *testing.T) {
 	if err := postgres.Err(); err != nil {
 		t.Errorf("Err of a running server: %v", err)
 	}
-	if err := postgres.process.handle.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	postgres.process.Signal(syscall.SIGKILL)
 	<-postgres.Done()
 	if err := postgres.Err(); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("Err is %v", err)

@@ -1,8 +1,6 @@
 package torture
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +17,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/postrider/postrider/internal/subprocess"
 	"github.com/postrider/postrider/relay"
 )
 
@@ -33,8 +31,8 @@ type instance struct {
 	client *http.Client
 
 	mu      sync.Mutex
-	process *os.Process
-	exited  chan struct{} // closed when the process has ended
+	process *subprocess.Process
+	exited  chan struct{} // closed when the process has ended and that was judged
 	err     error         // why, valid after exited
 	url     string        // of its HTTP server; empty until it has said so
 	dying   bool          // its end is expected
@@ -91,49 +89,47 @@ func (i *instance) launch(doomed bool, env ...string) error {
 		cmd.Env = append(cmd.Env, "POSTRIDER_BUG="+i.arena.bug)
 	}
 	fmt.Fprintf(log, "=== start %d of %s %s\n", i.starts+1, i.name, strings.Join(env, " "))
-	// Ctrl-C is for us; the relays are stopped in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	endWithParent(cmd.SysProcAttr)
-	out := &addressFinder{file: log}
-	cmd.Stderr = out
-	exited, started := make(chan struct{}), make(chan error)
+	exited := make(chan struct{})
 	i.mu.Lock()
 	i.process, i.exited, i.dying, i.url, i.starts = nil, exited, doomed, "", i.starts+1
-	out.found = func(address string) {
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		if i.exited == exited {
-			i.url = "http://" + address
-		}
-	}
 	i.mu.Unlock()
-	go func() { // owns the process from its start to its end
-		// The kernel takes the end of the thread that started a child for the end of the
-		// parent, and Go ends threads as it likes unless they are locked.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer log.Close()
-		err := cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		err = cmd.Wait()
-		i.mu.Lock()
-		defer i.mu.Unlock()
-		i.err = err
-		if !i.dying {
-			i.arena.violate("I7", "%s ended by itself: %v; see %s", i.name, err, i.log)
-		}
-		close(exited)
-	}()
-	if err := <-started; err != nil {
+	process, err := subprocess.Start(cmd, syscall.SIGKILL, func(line string) {
+		fmt.Fprintln(log, line)
+		i.noteAddress(line, exited)
+	})
+	if err != nil {
+		log.Close()
 		return err
 	}
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.process = cmd.Process
+	i.process = process
+	i.mu.Unlock()
+	go func() {
+		<-process.Done()
+		log.Close()
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.err = process.Err()
+		if !i.dying {
+			i.arena.violate("I7", "%s ended by itself: %v; see %s", i.name, i.err, i.log)
+		}
+		close(exited)
+	}()
 	return nil
+}
+
+// noteAddress finds the address of the HTTP server in a line of the log of the process that
+// closes exited.
+func (i *instance) noteAddress(line string, exited chan struct{}) {
+	var entry struct{ Address string }
+	if json.Unmarshal([]byte(line), &entry) != nil || entry.Address == "" {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.exited == exited && i.url == "" {
+		i.url = "http://" + entry.Address
+	}
 }
 
 // command returns a run of another subcommand of the relay's binary.
@@ -141,29 +137,6 @@ func (a *Arena) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, a.binary, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us
 	return cmd
-}
-
-// addressFinder copies a log to a file and finds the address of the HTTP server in it.
-type addressFinder struct {
-	file  *os.File
-	found func(address string)
-	head  []byte
-	done  bool
-}
-
-func (f *addressFinder) Write(p []byte) (int, error) {
-	if !f.done {
-		f.head = append(f.head, p...)
-		lines := bufio.NewScanner(bytes.NewReader(f.head))
-		for lines.Scan() {
-			var line struct{ Address string }
-			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Address != "" {
-				f.done, f.head = true, nil
-				f.found(line.Address)
-			}
-		}
-	}
-	return f.file.Write(p)
 }
 
 // pid returns the running process, or 0.
@@ -177,7 +150,7 @@ func (i *instance) pid() int {
 	case <-i.exited:
 		return 0
 	default:
-		return i.process.Pid
+		return i.process.PID()
 	}
 }
 

@@ -1,7 +1,0 @@
-//go:build !linux
-
-package torture
-
-import "syscall"
-
-func endWithParent(*syscall.SysProcAttr) {}
