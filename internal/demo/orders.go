@@ -177,7 +177,7 @@ func (d *demo) place(ctx context.Context, o order.New, outcome error) error {
 	})
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "23505" {
-		return nil // it was committed by an attempt whose answer was lost
+		err = nil // it was committed by an attempt whose answer was lost
 	}
 	return err
 }
