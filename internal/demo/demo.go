@@ -349,6 +349,9 @@ func (d *demo) verdict(ctx context.Context, ledger Ledger, orders Orders) error 
 	if len(orders.Violations) > 0 {
 		wrong = append(wrong, fmt.Errorf("the orders do not balance: %v", orders.Violations))
 	}
+	if orders.DeadLetters > 0 {
+		wrong = append(wrong, fmt.Errorf("the services could not handle %d events, which are in their dead-letter topics", orders.DeadLetters))
+	}
 	if ledger.OutOfOrder > 0 {
 		wrong = append(wrong, fmt.Errorf("events arrived out of order: %s", ledger))
 	}

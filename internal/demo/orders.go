@@ -122,10 +122,12 @@ func (d *demo) placeOrders(ctx context.Context) error {
 
 // ended makes no error of the end of the demo.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
 
 func (d *demo) restock(ctx context.Context) error {
