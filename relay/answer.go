@@ -152,11 +152,7 @@ func (p *Publisher) appended(part *partition) {
 
 func (p *Publisher) release(b *block) {
 	p.budget.Release(int64(b.size))
-	b.reset()
-	select {
-	case p.free <- b:
-	default:
-	}
+	p.blocks.put(b)
 }
 
 // later puts part aside until its next attempt. Its batch, if it has one, stays as it is.

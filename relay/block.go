@@ -1,6 +1,9 @@
 package relay
 
-import "math"
+import (
+	"math"
+	"sync"
+)
 
 // A block is the records that came out of one chunk, for all partitions, in the order of
 // the stream. They share their memory, so that an event costs no allocation, and name it by
@@ -115,4 +118,45 @@ const (
 // memory estimates what the block occupies.
 func (b *block) memory() int {
 	return len(b.bytes) + len(b.records)*recordOverhead + len(b.headers)*headerOverhead
+}
+
+// capacity is what the block keeps of memory for the next records, about.
+func (b *block) capacity() int {
+	return cap(b.bytes) + cap(b.records)*recordOverhead + cap(b.headers)*headerOverhead
+}
+
+// blockPool keeps empty blocks for the next use, of limit bytes together. The one that came
+// last is taken first: in a row each of them would grow in time to the size of a full one,
+// however few are needed at once.
+type blockPool struct {
+	mu    sync.Mutex
+	spare []*block
+	bytes int
+	limit int
+}
+
+// take returns an empty block.
+func (p *blockPool) take() *block {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.spare) - 1
+	if last < 0 {
+		return new(block)
+	}
+	b := p.spare[last]
+	p.spare[last] = nil
+	p.spare = p.spare[:last]
+	p.bytes -= b.capacity()
+	return b
+}
+
+// put empties a block and keeps it, if there is room.
+func (p *blockPool) put(b *block) {
+	b.reset()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bytes+b.capacity() <= p.limit {
+		p.spare = append(p.spare, b)
+		p.bytes += b.capacity()
+	}
 }

@@ -145,7 +145,7 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 }
 
 func (e *Encoder) emptyBlock() *block {
-	b := e.publisher.take()
+	b := e.publisher.blocks.take()
 	b.begin(e.shared.bytes)
 	return b
 }

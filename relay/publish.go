@@ -39,7 +39,7 @@ type Publisher struct {
 
 	in      chan *block // from the encoder, which closes it
 	results chan result // from sarama's response goroutines
-	free    chan *block // empty blocks
+	blocks  blockPool   // empty ones
 	budget  *semaphore.Weighted
 	limit   int64 // of the budget
 
@@ -69,7 +69,7 @@ func newPublisher(cl *cluster, cfg *Config, cp *Checkpoint, status *Status, m *m
 		in:      make(chan *block, 4),
 		results: make(chan result, 256), // so that a response never waits for us
 
-		free:    make(chan *block, 8*chunkCount),
+		blocks:  blockPool{limit: cfg.Kafka.MaxInFlightBytes},
 		limit:   int64(cfg.Kafka.MaxInFlightBytes),
 		budget:  semaphore.NewWeighted(int64(cfg.Kafka.MaxInFlightBytes)),
 		brokers: make(map[int32]*broker),
@@ -78,16 +78,6 @@ func newPublisher(cl *cluster, cfg *Config, cp *Checkpoint, status *Status, m *m
 	var err error
 	p.producerID, p.producerEpoch, err = cl.producer()
 	return p, err
-}
-
-// take returns an empty block. It belongs to the encoder until submit.
-func (p *Publisher) take() *block {
-	select {
-	case b := <-p.free:
-		return b
-	default:
-		return new(block)
-	}
 }
 
 // submit hands b over to the publisher. It waits while more is on its way than the
