@@ -218,6 +218,8 @@ func (d *demo) play(ctx, hurry context.Context, keyboard *keyboard, ends kadm.Li
 	stopServices()
 	stopRelay()
 	stopWork()
+	d.faults.mu.Lock() // no command is under way, and none begins any more
+	d.faults.mu.Unlock()
 	d.faults.recoveries.Wait()
 	return errors.Join(err, g.Wait())
 }
