@@ -218,9 +218,7 @@ func (d *demo) play(ctx, hurry context.Context, keyboard *keyboard, ends kadm.Li
 	stopServices()
 	stopRelay()
 	stopWork()
-	d.faults.mu.Lock() // no command is under way, and none begins any more
-	d.faults.mu.Unlock()
-	d.faults.recoveries.Wait()
+	d.faults.wait()
 	return errors.Join(err, g.Wait())
 }
 

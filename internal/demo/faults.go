@@ -91,6 +91,14 @@ func (f *faults) yours(is bool, what string) bool {
 	return is
 }
 
+// wait returns when no command is under way and nothing is awaited. The contexts of both have
+// ended.
+func (f *faults) wait() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.recoveries.Wait()
+}
+
 func (f *faults) say(tint, format string, args ...any) {
 	f.demo.screen.news("●", tint, format, args...)
 }
