@@ -202,7 +202,7 @@ func (d *demo) play(ctx, hurry context.Context, keyboard *keyboard, ends kadm.Li
 
 	caughtUp := make(chan struct{})
 	g.Go(func() error { return d.relay.run(relayCtx, hurry) })
-	g.Go(func() error { return shop.Run(servicesCtx, d.env()) })
+	g.Go(func() error { return ended(servicesCtx, shop.Run(servicesCtx, d.env())) })
 	g.Go(func() error { return d.consume(work, ends, func() { close(caughtUp) }) })
 	g.Go(func() error { return d.look(work) })
 	g.Go(func() error { return d.guardPostgres(work) })
