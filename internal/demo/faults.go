@@ -91,11 +91,14 @@ func (f *faults) yours(is bool, what string) bool {
 	return is
 }
 
-// wait returns when no command is under way and nothing is awaited. The contexts of both have
-// ended.
-func (f *faults) wait() {
+// finish returns when no command is under way, nothing is awaited and the broker is back: what
+// uses it could not end without. The contexts of commands and of what is awaited have ended.
+func (f *faults) finish() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.stopped.Load() && f.demo.servers.kafka.Restore() == nil {
+		f.stopped.Store(false)
+	}
 	f.recoveries.Wait()
 }
 
@@ -170,7 +173,7 @@ func (f *faults) restartPostgres(ctx context.Context) {
 	known := err == nil
 	f.say(yellow, "Postgres is shut down")
 	// Not to be left in the middle when the demo is ended: what is in flight needs it.
-	if err := f.demo.restartPostgres(context.WithoutCancel(ctx)); err != nil {
+	if err := f.demo.restartPostgres(f.demo.leave); err != nil {
 		return // the demo ends with that
 	}
 	f.say("", "Postgres runs again after %s", seconds(time.Since(began)))
