@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/postrider/postrider/internal/demo"
+	"github.com/postrider/postrider/internal/embedded"
 	"github.com/postrider/postrider/internal/testserver"
 )
 
@@ -171,8 +172,8 @@ func TestDemo_MakesGoodEveryFaultOnCommand(t *testing.T) {
 	p.tell("start broker", "back after")
 	p.awaitLog("broker down")
 	p.tell("restart postgres", "Postgres restarted: back after")
-	p.tell("poison", "poison-1 is a dead letter after")
-	p.tell("decline", "declined, cancelled after")
+	p.tell("poison", "poison-1: dead letter after")
+	p.tell("decline", "cancelled after")
 	p.tell("pause", "orders paused")
 	p.tell("resume", "orders go on")
 	p.tell("make coffee", `there is no command "make coffee"`)
@@ -213,9 +214,7 @@ func TestDemo_InterruptedAtAnyMomentLeavesNothing(t *testing.T) {
 		t.Run(moment.name, func(t *testing.T) {
 			p := startDemo(t, openDir(t), "--rate", "20")
 			p.await(moment.name, func() bool { return moment.is(p) })
-			if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
-				t.Fatal(err)
-			}
+			p.signal(syscall.SIGINT)
 			// A signal that comes before the process listens to it ends it as it would any other.
 			if code := p.wait(); code > 0 {
 				t.Errorf("exit code %d", code)
@@ -224,6 +223,77 @@ func TestDemo_InterruptedAtAnyMomentLeavesNothing(t *testing.T) {
 		})
 	}
 }
+
+// signal sends a signal to the demo.
+func (p *demoProcess) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// soon is less than a client of Kafka tries to reach a broker that is down.
+const soon = 30 * time.Second
+
+func TestDemo_EndsSoonWhenItFailsWhileTheBrokerIsStopped(t *testing.T) {
+	t.Parallel()
+	p := startDemo(t, openDir(t), "--rate", "20")
+	p.awaitLog("order.shipped")
+	p.tell("stop broker", "broker stopped")
+	p.tell("kill relay", "the relay is dead")
+	// The demo cannot mend a Postgres that ends by itself.
+	files, err := filepath.Glob(filepath.Join(p.temp, "postrider-demo-*", "postgres", "postmaster.pid"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(text), &pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	failed := time.Now()
+	code := p.wait()
+	if took := time.Since(failed); code != exitUnreachable || took > soon {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	if !strings.Contains(p.log.String(), "Postgres has ended") {
+		t.Error("it does not say why")
+	}
+	p.leavesNothing()
+}
+
+func TestDemo_LeavesAtTheSecondSignalThoughBrokersOfTheUserAreDown(t *testing.T) {
+	t.Parallel()
+	kafka, err := embedded.StartKafka(embedded.KafkaOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(kafka.Stop)
+	p := startDemo(t, openDir(t), "--rate", "20", "--kafka", kafka.Brokers()[0])
+	p.awaitLog("order.shipped")
+	kafka.Cut()
+	p.awaitLog("relay waits for kafka")
+	p.signal(syscall.SIGINT)
+	p.signal(syscall.SIGTERM) // another one: the second of a kind may be merged with the first
+	hurried := time.Now()
+	code := p.wait()
+	if took := time.Since(hurried); code != exitNo || took > settledAtMost {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	if want := "left behind: topics and groups that begin with postrider_demo"; !strings.Contains(p.log.String(), want) {
+		t.Errorf("%q is not in the output", want)
+	}
+	p.leavesNothing()
+}
+
+// settledAtMost is how long the demo waits for what is on its way after one signal.
+const settledAtMost = 15 * time.Second
 
 // has tells whether a file is among the demo's.
 func (p *demoProcess) has(pattern ...string) bool {

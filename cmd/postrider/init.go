@@ -64,7 +64,7 @@ usage, or what was found leaves a choice that a flag makes.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&setup.tool, "tool", "", "form of the migration: goose, tern, golang-migrate,\nflyway or raw (default what is found, else raw)")
+	f.StringVar(&setup.tool, "tool", "", "form of the migration: goose, tern,\ngolang-migrate, flyway or raw\n(default what is found, else raw)")
 	f.StringVar(&setup.migrations, "migrations", "", "directory of migrations, below DIR\n(default what is found, else migrations)")
 	f.StringVar(&setup.schemas, "schemas", "", "directory of schemas, below DIR\n(default what is found, else schemas)")
 	f.StringVar(&setup.ci, "ci", "", "github, gitlab or none (default what is found)")

@@ -88,8 +88,8 @@ reaches the address can change schemas`)
 	f.Int64Var(&s.maxBody, "max-body", access.DefaultMaxBody, "longest body of a request in `BYTES`\n")
 	f.IntVar(&s.incompatibleCode, "conflict-code", schemaregistry.CodeIncompatible, `error code of an incompatible schema: 409, or
 40901 as newer servers say`)
-	f.BoolVar(&s.keepRuleSets, "keep-rule-sets", false, `keep rules that come with schemas; they are left
-out otherwise, and never executed`)
+	f.BoolVar(&s.keepRuleSets, "keep-rule-sets", false, `keep rules that come with schemas; they are
+left out otherwise, and never executed`)
 	addLogFlags(cmd, &s.logLevel, &s.logFormat, "info")
 	_ = cmd.RegisterFlagCompletionFunc("store", cobra.FixedCompletions([]string{"memory", "file:", "postgres://"}, cobra.ShellCompDirectiveNoSpace))
 	_ = cmd.RegisterFlagCompletionFunc("conflict-code", cobra.FixedCompletions([]string{"409", "40901"}, cobra.ShellCompDirectiveNoFileComp))

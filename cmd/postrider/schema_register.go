@@ -58,7 +58,7 @@ file cannot be read, 3 the registry cannot be reached.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&url, "registry", "", "URL of the registry (default $POSTRIDER_REGISTRY_URL)")
-	f.StringVar(&registration.subject, "subject", "", "template of subjects, of {full_name}, {namespace}\nand {name} (default {full_name})")
+	f.StringVar(&registration.subject, "subject", "", "template of subjects, of {full_name},\n{namespace} and {name} (default {full_name})")
 	f.BoolVar(&registration.dryRun, "dry-run", false, "only ask whether each schema could be registered")
 	f.BoolVar(&asJSON, "json", false, "print as JSON")
 	return cmd

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +23,10 @@ func everyCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
+// loneWord is a line of a flag with one word in the middle of a sentence: the break in the
+// flag's text comes later than where the line is full.
+var loneWord = regexp.MustCompile(`(?m)^ {16,}[^\s]+\n {16,}[^\s]+.*`)
+
 func TestHelp_FitsInto80ColumnsAndHasExamples(t *testing.T) {
 	t.Parallel()
 	seen := 0
@@ -36,6 +41,9 @@ func TestHelp_FitsInto80ColumnsAndHasExamples(t *testing.T) {
 			if n := utf8.RuneCountInString(line); n > helpColumns && !strings.HasPrefix(line, "  demo ") {
 				t.Errorf("%s --help: %d columns: %s", cmd.CommandPath(), n, line)
 			}
+		}
+		if word := loneWord.FindString(out); word != "" {
+			t.Errorf("%s --help: a line broken twice: %s", cmd.CommandPath(), word)
 		}
 		example := strings.Contains(out, "Examples:\n  "+cmd.CommandPath())
 		if plain := []string{"version", "completion"}; !example && !cmd.HasAvailableSubCommands() && !slices.Contains(plain, cmd.Name()) {

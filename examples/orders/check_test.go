@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/postrider/postrider/examples/orders/balance"
 	"github.com/postrider/postrider/examples/orders/order"
 )
 
@@ -61,6 +64,69 @@ func TestCheck_FailsWhereTheBooksAreWrong(t *testing.T) {
 	if out := s.mustRun("check"); !strings.Contains(out, "0 violations, 1 pending\npending   open: a\n") {
 		t.Errorf("the books as they should be: %s", out)
 	}
+}
+
+func TestCheck_WaitsForRowsThatAreSlowerThanTheAnswerToThem(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		end  func(pgx.Tx, context.Context) error
+		want []string
+	}{
+		{"seen in the end", pgx.Tx.Commit, nil},
+		{"never there", pgx.Tx.Rollback, []string{"charged another amount than ordered: a"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			s := newShop(t)
+			slow, err := s.env.DB.Begin(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer slow.Rollback(context.WithoutCancel(ctx))
+			_, err = order.Place(ctx, slow, order.New{ID: "a", Customer: "c", Item: "lamp", Quantity: 2, AmountCents: 500, Card: "4242"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.exec(`
+				INSERT INTO payments.ledger (order_id, kind, amount_cents) VALUES ('a', 'charge', 500);
+				SELECT outbox_emit('payment', 'a', 'payment.processed', '{}')`)
+
+			sheet, err := balance.Check(ctx, &secondLook{s.env.DB, func() error { return test.end(slow, ctx) }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, sheet.Violations); diff != "" {
+				t.Errorf("violations (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// secondLook calls between when the first transaction has read the books.
+type secondLook struct {
+	balance.DB
+	between func() error
+}
+
+func (d *secondLook) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
+	tx, err := d.DB.BeginTx(ctx, options)
+	return &firstLook{tx, d}, err
+}
+
+type firstLook struct {
+	pgx.Tx
+	db *secondLook
+}
+
+func (tx *firstLook) Commit(ctx context.Context) error {
+	if err := tx.Tx.Commit(ctx); err != nil || tx.db.between == nil {
+		return err
+	}
+	between := tx.db.between
+	tx.db.between = nil
+	return between()
 }
 
 func (s *testShop) exec(script string) {

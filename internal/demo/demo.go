@@ -28,6 +28,9 @@ const (
 	patience = time.Minute
 	// settleTimeout is how long what is on its way may take when somebody ends the demo.
 	settleTimeout = 15 * time.Second
+	// shutdownGrace is how long services and relay may take to end after that: clients of a broker
+	// that is down would take minutes.
+	shutdownGrace = 5 * time.Second
 	// startTimeout is how long the relay may take until it streams.
 	startTimeout = time.Minute
 )
@@ -58,13 +61,16 @@ type demo struct {
 	// ctx is that of everything but the orders: it outlives them, so that what was committed last
 	// is still delivered.
 	ctx context.Context //nolint:containedctx // the commands come from outside of any call
+	// leave ends when nobody waits any more for what runs.
+	leave context.Context //nolint:containedctx // as above
 }
 
 // Run runs a demo until ctx ends, a command says so or, with Config.Exit, everything is at
 // rest. Then it ends what it has started and removes what it has made, and returns an error if
 // the ledger or the check of the orders does not balance: *UnreachableError where something
 // could not be started or reached, *RefusedError where the user's servers do not allow it. A
-// second signal to end cuts short the wait for what is on its way.
+// second signal to end cuts short every wait. A client of a server that is down may then still
+// run when Run returns, but no child process and no file of the demo's own servers is left.
 func Run(ctx context.Context, cfg Config) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -82,10 +88,10 @@ func Run(ctx context.Context, cfg Config) error {
 	d.screen.out = &watchedWriter{d.screen.out, end}
 
 	go d.screen.run() // until close
-	defer d.screen.close()
+	defer func() { d.screen.close(hurry) }()
 
 	err := d.run(ctx, hurry, keyboard)
-	if left := d.cleanup.run(ctx); left != nil {
+	if left := d.cleanup.run(hurry); left != nil {
 		err = errors.Join(err, left)
 	}
 	return err
@@ -193,16 +199,22 @@ func (d *demo) play(ctx, hurry context.Context, keyboard *keyboard, ends kadm.Li
 	servicesCtx, stopServices := context.WithCancel(base)
 	defer stopServices()
 	// What fails ends everything.
-	g, work := errgroup.WithContext(base)
-	work, stopWork := context.WithCancel(work)
+	g, group := errgroup.WithContext(base)
+	work, stopWork := context.WithCancel(group)
 	defer stopWork()
-	d.ctx = work
+	leave, giveUp := context.WithCancel(hurry)
+	defer giveUp()
+	d.ctx, d.leave = work, leave
 	failed := context.AfterFunc(work, func() { stopRelay(); stopServices() })
 	defer failed()
 
 	caughtUp := make(chan struct{})
-	g.Go(func() error { return d.relay.run(relayCtx, hurry) })
-	g.Go(func() error { return shop.Run(servicesCtx, d.env()) })
+	relayEnded := make(chan struct{})
+	g.Go(func() error {
+		defer close(relayEnded)
+		return d.relay.run(relayCtx, leave)
+	})
+	g.Go(func() error { return ended(servicesCtx, shop.Run(servicesCtx, d.env())) })
 	g.Go(func() error { return d.consume(work, ends, func() { close(caughtUp) }) })
 	g.Go(func() error { return d.look(work) })
 	g.Go(func() error { return d.guardPostgres(work) })
@@ -211,15 +223,34 @@ func (d *demo) play(ctx, hurry context.Context, keyboard *keyboard, ends kadm.Li
 	defer stopPlaying()
 	context.AfterFunc(work, stopPlaying)
 	err := d.conduct(playing, keyboard, caughtUp, began)
-	ended := ctx.Err() != nil // somebody did, and that is no error
 	if err == nil && work.Err() == nil {
-		err = d.settle(work, hurry, ended)
+		err = d.settle(work, ctx, hurry)
 	}
+	stopPlaying()
 	stopServices()
 	stopRelay()
 	stopWork()
-	d.faults.recoveries.Wait()
-	return errors.Join(err, g.Wait())
+
+	time.AfterFunc(shutdownGrace, giveUp)
+	allEnded := make(chan error, 1)
+	go func() { // outlives the demo where a client does not return from a server that is down
+		d.faults.finish()
+		allEnded <- g.Wait()
+	}()
+	select {
+	case failure := <-allEnded:
+		return errors.Join(err, failure)
+	case <-leave.Done():
+	}
+	if hurry.Err() == nil {
+		d.screen.news("●", yellow, "clients of a server that is down have not ended after %s: they are left alone", shutdownGrace)
+	}
+	<-relayEnded // it is killed
+	d.faults.finish()
+	if failure := context.Cause(group); !errors.Is(failure, context.Canceled) {
+		err = errors.Join(err, failure)
+	}
+	return err
 }
 
 // conduct places the orders, once everything is ready for them.
@@ -298,16 +329,16 @@ func (d *demo) guardPostgres(ctx context.Context) error {
 		done, err := d.servers.postgres.Done(), d.servers.postgres.Err()
 		d.restarting.Unlock()
 		select {
-		case <-done:
-			return &UnreachableError{fmt.Errorf("Postgres has ended: %w", err)} //nolint:staticcheck // a name
+		case <-done: // no failure where leave has cut a restart short
+			return ended(d.leave, &UnreachableError{fmt.Errorf("Postgres has ended: %w", err)}) //nolint:staticcheck // a name
 		default:
 		}
 	}
 }
 
-// settle waits until everything is at rest. A demo that was ended does not insist on that, and
-// ends early when it is ended again.
-func (d *demo) settle(ctx, hurry context.Context, ended bool) error {
+// settle waits until everything is at rest. When asked has ended, because somebody ended the
+// demo, it waits for settleTimeout at most, and when hurry has, no longer.
+func (d *demo) settle(ctx, asked, hurry context.Context) error {
 	if d.faults.brokerDown() {
 		d.screen.news("●", "", "the broker is started, so that what is in flight can arrive")
 		d.faults.mu.Lock()
@@ -315,12 +346,10 @@ func (d *demo) settle(ctx, hurry context.Context, ended bool) error {
 		d.faults.mu.Unlock()
 	}
 	d.pause.set(false)
-	if ended {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, settleTimeout)
-		defer cancel()
-		defer context.AfterFunc(hurry, cancel)()
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(asked, func() { time.AfterFunc(settleTimeout, cancel) })()
+	defer context.AfterFunc(hurry, cancel)()
 	moved, before := time.Now(), -1
 	for {
 		err := errors.Join(d.count(ctx), d.checkOrders(ctx))
@@ -332,7 +361,7 @@ func (d *demo) settle(ctx, hurry context.Context, ended bool) error {
 			moved, before = time.Now(), now
 		}
 		switch {
-		case ctx.Err() != nil && ended:
+		case ctx.Err() != nil && asked.Err() != nil:
 			return d.verdict(context.WithoutCancel(ctx), ledger, orders)
 		case ctx.Err() != nil:
 			return nil // what failed says more
@@ -370,6 +399,8 @@ func (d *demo) verdict(ctx context.Context, ledger Ledger, orders Orders) error 
 
 // audit compares events by their ids.
 func (d *demo) audit(ctx context.Context) (lost, phantoms int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
+	defer cancel()
 	rows, err := d.servers.pool.Query(ctx, "SELECT id::text FROM outbox")
 	if err != nil {
 		return 0, 0, fmt.Errorf("read the ids of the events: %w", err)

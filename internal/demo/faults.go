@@ -91,6 +91,17 @@ func (f *faults) yours(is bool, what string) bool {
 	return is
 }
 
+// finish returns when no command is under way, nothing is awaited and the broker is back: what
+// uses it could not end without. The contexts of commands and of what is awaited have ended.
+func (f *faults) finish() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped.Load() && f.demo.servers.kafka.Restore() == nil {
+		f.stopped.Store(false)
+	}
+	f.recoveries.Wait()
+}
+
 func (f *faults) say(tint, format string, args ...any) {
 	f.demo.screen.news("●", tint, format, args...)
 }
@@ -161,7 +172,8 @@ func (f *faults) restartPostgres(ctx context.Context) {
 	before, err := f.demo.relay.status(ctx)
 	known := err == nil
 	f.say(yellow, "Postgres is shut down")
-	if err := f.demo.restartPostgres(ctx); err != nil {
+	// Not to be left in the middle when the demo is ended: what is in flight needs it.
+	if err := f.demo.restartPostgres(f.demo.leave); err != nil {
 		return // the demo ends with that
 	}
 	f.say("", "Postgres runs again after %s", seconds(time.Since(began)))
@@ -181,7 +193,7 @@ func (f *faults) poison(ctx context.Context) {
 		return
 	}
 	f.say(yellow, "%s committed: its amount is \"a lot\" and no number", key)
-	f.recover(ctx, key+" is a dead letter", began, isClosed(f.demo.watch.await(id)))
+	f.recover(ctx, key+": dead letter", began, isClosed(f.demo.watch.await(id)))
 }
 
 func (f *faults) decline(context.Context) {
@@ -191,7 +203,7 @@ func (f *faults) decline(context.Context) {
 
 // declined waits for what becomes of an order that decline is about.
 func (f *faults) declined(id string) {
-	f.recover(f.demo.ctx, id+" declined, cancelled", time.Now(), isClosed(f.demo.watch.await(id+" order.cancelled")))
+	f.recover(f.demo.ctx, id+" cancelled", time.Now(), isClosed(f.demo.watch.await(id+" order.cancelled")))
 }
 
 func (f *faults) togglePause(ctx context.Context) {
@@ -279,7 +291,7 @@ func (f *faults) recover(ctx context.Context, what string, began time.Time, back
 		}
 		delivered := "nothing in flight"
 		if most > 0 {
-			delivered = fmt.Sprintf("%d in flight delivered", most)
+			delivered = fmt.Sprintf("%d in flight arrived", most)
 		}
 		d.screen.news("✓", green, "%s after %s, %s; balanced", what, seconds(after), delivered)
 	})

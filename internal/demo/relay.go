@@ -21,8 +21,6 @@ import (
 
 const (
 	pollInterval = 20 * time.Millisecond
-	// relayGrace is longer than the relay's own for what is on its way.
-	relayGrace = 12 * time.Second
 	// relayPause is how long the supervisor waits before it starts a relay again, as systemd
 	// does by default.
 	relayPause = 100 * time.Millisecond
@@ -66,6 +64,7 @@ type supervisor struct {
 
 	mu      sync.Mutex
 	process *subprocess.Process // nil while none runs
+	killed  bool                // the last one, by kill
 	starts  int
 }
 
@@ -82,8 +81,8 @@ func newSupervisor(cfg relayConfig, screen *screen) (*supervisor, error) {
 }
 
 // run starts the relay, and again whenever it ends, until ctx ends. Then it stops the relay:
-// in order, or at once when hurry ends.
-func (s *supervisor) run(ctx, hurry context.Context) error {
+// in order, or at once when leave ends. The relay is gone when run returns.
+func (s *supervisor) run(ctx, leave context.Context) error {
 	for failures := 0; ; {
 		process, err := s.start()
 		if err != nil {
@@ -93,14 +92,17 @@ func (s *supervisor) run(ctx, hurry context.Context) error {
 		select {
 		case <-process.Done():
 		case <-ctx.Done():
-			s.stop(hurry, process)
+			stop(leave, process)
 			return nil
 		}
 		s.mu.Lock()
 		s.process = nil
 		s.mu.Unlock()
-		if failures++; streamed {
+		switch {
+		case streamed:
 			failures = 0
+		case !s.wasKilled():
+			failures++
 		}
 		if failures == relayStarts {
 			return fmt.Errorf("the relay ended %d times before it streamed: %w\n%s", failures, process.Err(), process.LastLines())
@@ -124,30 +126,27 @@ func (s *supervisor) start() (*subprocess.Process, error) {
 	defer s.mu.Unlock()
 	process, err := subprocess.Start(cmd, syscall.SIGKILL, s.log)
 	if err == nil {
-		s.process = process
+		s.process, s.killed = process, false
 		s.starts++
 	}
 	return process, err
 }
 
-// stop ends the relay when what is on its way has arrived.
-func (s *supervisor) stop(hurry context.Context, process *subprocess.Process) {
+// stop ends a relay when what is on its way has arrived, or when leave ends.
+func stop(leave context.Context, process *subprocess.Process) {
 	process.Signal(syscall.SIGTERM)
-	timer := time.NewTimer(relayGrace)
-	defer timer.Stop()
 	select {
 	case <-process.Done():
-		return
-	case <-hurry.Done():
-	case <-timer.C:
+	case <-leave.Done():
+		process.Kill()
 	}
-	process.Kill()
 }
 
 // kill ends the relay as kill -9 does, and returns its process id, 0 if none runs.
 func (s *supervisor) kill() int {
 	s.mu.Lock()
 	process := s.process
+	s.killed = s.killed || process != nil
 	s.mu.Unlock()
 	if process == nil {
 		return 0
@@ -155,6 +154,13 @@ func (s *supervisor) kill() int {
 	pid := process.PID()
 	process.Kill()
 	return pid
+}
+
+// wasKilled tells whether the relay that ended last did so by kill, which is no failure of its own.
+func (s *supervisor) wasKilled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.killed
 }
 
 // pid of the relay, 0 while none runs.

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -97,10 +98,13 @@ func (s *screen) run() {
 	}
 }
 
-// close returns when everything is written.
-func (s *screen) close() {
+// close returns when everything is written, or hurry ends: a terminal may be held up.
+func (s *screen) close(hurry context.Context) {
 	close(s.end)
-	<-s.done
+	select {
+	case <-s.done:
+	case <-hurry.Done():
+	}
 }
 
 // flush writes what is pending, in one piece: a terminal would show the steps.

@@ -187,7 +187,7 @@ func TestScreen_HoldsNobodyUpWhenItsTerminalIsSlow(t *testing.T) {
 	}
 	s.news("●", "", "the relay is dead") // what matters is never left out
 	closed := make(chan struct{})
-	go func() { s.close(); close(closed) }()
+	go func() { s.close(t.Context()); close(closed) }()
 	var got []byte
 	for open := true; open; {
 		select {
