@@ -147,7 +147,7 @@ func (d *demo) run(ctx, hurry context.Context, keyboard *keyboard) error {
 	if err != nil {
 		return ended(ctx, err) // Ctrl-C while starting is no failure
 	}
-	d.screen.say(d.servers.introduce(d.relayURL()))
+	d.screen.say(d.servers.introduce(d.relay.url()))
 	err = d.play(ctx, hurry, keyboard, ends, began)
 	report := Report{d.book.ledger(), d.watch.current()}
 	d.screen.finish(bottom{ledger: report.Ledger, orders: report.Orders})
@@ -178,17 +178,12 @@ func (d *demo) start(ctx context.Context, place *place) (ends kadm.ListedOffsets
 	}
 	listen := listener.Addr().String()
 	_ = listener.Close() // the relay opens it again in a moment
-	d.relay, err = newSupervisor(relayConfig{
+	d.relay = newSupervisor(relayConfig{
 		program: d.cfg.Program, dir: place.dir, postgresURL: d.servers.postgresURL, brokers: d.servers.addresses,
 		prefix: d.servers.prefix, registryURL: d.servers.registryURL, listen: listen,
 	}, d.screen)
-	if err != nil {
-		return nil, err
-	}
 	return d.servers.brokers.ends(ctx)
 }
-
-func (d *demo) relayURL() string { return "http://" + d.relay.cfg.listen }
 
 // play runs relay, services, consumer and orders until ctx ends or, with --exit, all is at
 // rest.

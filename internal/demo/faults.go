@@ -271,7 +271,7 @@ func (f *faults) recover(ctx context.Context, what string, began time.Time, back
 			most = max(most, d.book.ledger().InFlight)
 			if !warned && time.Since(began) > unbalancedAfter {
 				warned = true
-				f.say(red, "%s: not yet, after %s; %s/status says why", what, unbalancedAfter, d.relayURL())
+				f.say(red, "%s: not yet, after %s; %s/status says why", what, unbalancedAfter, d.relay.url())
 			}
 			return sleep(ctx, pollInterval)
 		}

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -36,7 +37,7 @@ type relayConfig struct {
 	brokers     []string
 	prefix      string // of topics
 	registryURL string
-	listen      string
+	listen      string // for its status
 }
 
 // envPostgres takes the URL, in which there may be a password, to the relay: so that it is in
@@ -63,21 +64,29 @@ type supervisor struct {
 	client *http.Client
 
 	mu      sync.Mutex
+	listen  string              // where the next is told to serve its status
+	serving string              // where the one that runs does; empty before it has said so
 	process *subprocess.Process // nil while none runs
 	killed  bool                // the last one, by kill
 	starts  int
 }
 
-func newSupervisor(cfg relayConfig, screen *screen) (*supervisor, error) {
-	text, err := cfg.yaml()
-	if err != nil {
-		return nil, err
-	}
-	s := &supervisor{
-		cfg: cfg, screen: screen, file: filepath.Join(cfg.dir, "postrider.yaml"),
+func newSupervisor(cfg relayConfig, screen *screen) *supervisor {
+	return &supervisor{
+		cfg: cfg, screen: screen, file: filepath.Join(cfg.dir, "postrider.yaml"), listen: cfg.listen,
 		client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second},
 	}
-	return s, os.WriteFile(s.file, text, 0o600)
+}
+
+// configure writes the configuration of the next relay.
+func (s *supervisor) configure() error {
+	cfg := s.cfg
+	cfg.listen = s.listen
+	text, err := cfg.yaml()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.file, text, 0o600)
 }
 
 // run starts the relay, and again whenever it ends, until ctx ends. Then it stops the relay:
@@ -96,13 +105,16 @@ func (s *supervisor) run(ctx, leave context.Context) error {
 			return nil
 		}
 		s.mu.Lock()
-		s.process = nil
+		s.process, s.serving = nil, ""
 		s.mu.Unlock()
 		switch {
 		case streamed:
 			failures = 0
 		case !s.wasKilled():
 			failures++
+		}
+		if strings.Contains(process.LastLines(), cannotListen) {
+			s.moveOn()
 		}
 		if failures == relayStarts {
 			return fmt.Errorf("the relay ended %d times before it streamed: %w\n%s", failures, process.Err(), process.LastLines())
@@ -124,9 +136,12 @@ func (s *supervisor) start() (*subprocess.Process, error) {
 	cmd.Env = append(cmd.Env, envPostgres+"="+s.cfg.postgresURL)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	process, err := subprocess.Start(cmd, syscall.SIGKILL, s.log)
+	if err := s.configure(); err != nil {
+		return nil, err
+	}
+	process, err := subprocess.Start(cmd, syscall.SIGKILL, s.log) // its first line waits for the lock
 	if err == nil {
-		s.process, s.killed = process, false
+		s.process, s.killed, s.serving = process, false, ""
 		s.starts++
 	}
 	return process, err
@@ -156,6 +171,36 @@ func (s *supervisor) kill() int {
 	return pid
 }
 
+// cannotListen is what the relay says before its status address when it cannot have it.
+const cannotListen = "http.listen: "
+
+// moveOn has the next relay choose a free port: while none runs, somebody else may take the one
+// of the last.
+func (s *supervisor) moveOn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listen = "127.0.0.1:0"
+}
+
+// serves takes the address at which the relay has said to serve its status. The next one keeps it.
+func (s *supervisor) serves(address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving = address
+	if address == s.listen {
+		return
+	}
+	s.screen.news("●", yellow, "another program has taken the address of the relay's status: it is at http://%s/status now", address)
+	s.listen = address
+}
+
+// url of the relay's status and metrics.
+func (s *supervisor) url() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return "http://" + s.listen
+}
+
 // wasKilled tells whether the relay that ended last did so by kill, which is no failure of its own.
 func (s *supervisor) wasKilled() bool {
 	s.mu.Lock()
@@ -180,9 +225,19 @@ func (s *supervisor) started() int {
 	return s.starts
 }
 
-// status asks the relay. It is an error while there is none that answers.
+// errNoStatus says that there is no relay to be asked, or not yet.
+var errNoStatus = errors.New("the relay does not serve its status yet")
+
+// status asks the relay, and nobody else who may listen at the address of the last one. It is an
+// error while there is none that answers.
 func (s *supervisor) status(ctx context.Context) (report relay.StatusReport, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.cfg.listen+"/status", nil)
+	s.mu.Lock()
+	serving := s.serving
+	s.mu.Unlock()
+	if serving == "" {
+		return report, errNoStatus
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+serving+"/status", nil)
 	if err != nil {
 		return report, err
 	}
@@ -219,13 +274,16 @@ func (s *supervisor) awaitStreaming(ctx context.Context, process *subprocess.Pro
 // log passes on what the relay says of what it waits for.
 func (s *supervisor) log(line string) {
 	var entry struct {
-		Level, Msg, Component, Code, Error, Hint, After string
+		Level, Msg, Component, Code, Error, Hint, After, Address string
 	}
 	if json.Unmarshal([]byte(line), &entry) != nil {
 		return
 	}
 	var text string
 	switch {
+	case entry.Address != "": // of its status
+		s.serves(entry.Address)
+		return
 	case entry.Code != "":
 		text = fmt.Sprintf("relay: %s: %s %s", entry.Code, entry.Error, entry.Hint)
 	case entry.Msg == "relay waits":

@@ -5,6 +5,10 @@ package demo
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,11 +25,7 @@ func startSupervisor(t *testing.T, script string) (s *supervisor, failed <-chan 
 	if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script), 0o700); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
-	// A port on which nobody listens: a script has no status.
-	s, err := newSupervisor(relayConfig{program: program, dir: dir, listen: "127.0.0.1:1"}, newTestScreen(new(bytes.Buffer), 0, false))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s = newSupervisor(relayConfig{program: program, dir: dir, listen: "127.0.0.1:1"}, newTestScreen(new(bytes.Buffer), 0, false))
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	ended := make(chan struct{})
@@ -74,5 +74,50 @@ func TestSupervisor_GivesUpARelayThatEndsByItself(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Fatal("it goes on")
+	}
+}
+
+// takenPort is a relay that finds the port it is told taken by somebody else, as all but any free one.
+const takenPort = `
+if grep -q 'listen: 127.0.0.1:0' "$3"; then
+	echo '{"msg":"serving","address":"127.0.0.1:2"}' >&2
+	exec sleep 1000
+elif grep -q 'listen: 127.0.0.1:2' "$3"; then
+	echo '{"msg":"serving","address":"127.0.0.1:2"}' >&2
+	exec sleep 1000
+fi
+echo 'postrider: http.listen: listen tcp 127.0.0.1:1: bind: address already in use' >&2
+exit 3`
+
+func TestSupervisor_MovesToAFreePortWhenItsOwnIsTaken(t *testing.T) {
+	t.Parallel()
+	s, failed := startSupervisor(t, takenPort)
+	awaitSupervisor(t, failed, "it serves elsewhere", func() bool { return s.url() == "http://127.0.0.1:2" })
+	if said := s.screen.pendingText(); strings.Count(said, "it is at http://127.0.0.1:2/status now") != 1 {
+		t.Errorf("it said %q", said)
+	}
+	s.kill()
+	awaitSupervisor(t, failed, "the next keeps the port", func() bool { return s.started() == 3 && s.pid() != 0 && s.url() == "http://127.0.0.1:2" })
+}
+
+// Somebody who listens at the address of the last relay is not asked in its place.
+func TestSupervisor_AsksNobodyElseForTheStatus(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"phase":"streaming","ready":true}`)
+	}))
+	t.Cleanup(other.Close)
+	address := other.Listener.Addr().String()
+	s, failed := startSupervisor(t, `
+if [ ! -e "$0.second" ]; then
+	touch "$0.second"
+	echo '{"address":"`+address+`"}' >&2
+fi
+exec sleep 1000`)
+	awaitSupervisor(t, failed, "the first is healthy", func() bool { return s.healthy(t.Context()) })
+	s.kill()
+	awaitSupervisor(t, failed, "the next runs", func() bool { return s.started() == 2 && s.pid() != 0 })
+	if report, err := s.status(t.Context()); !errors.Is(err, errNoStatus) {
+		t.Errorf("the status is %+v, %v, though the relay serves none", report, err)
 	}
 }

@@ -205,3 +205,10 @@ func TestScreen_HoldsNobodyUpWhenItsTerminalIsSlow(t *testing.T) {
 		t.Error("the news was left out")
 	}
 }
+
+// pendingText is what is still to be written.
+func (s *screen) pendingText() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending.String()
+}
