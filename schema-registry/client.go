@@ -118,6 +118,15 @@ func parseServer(text string) (*url.URL, error) {
 	return u, nil
 }
 
+// Servers returns the addresses of the servers, without credentials, for messages.
+func (c *Client) Servers() string {
+	var list []string
+	for _, server := range c.servers {
+		list = append(list, server.String())
+	}
+	return strings.Join(list, ", ")
+}
+
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 

@@ -231,6 +231,9 @@ func TestClient_ErrorsHideSecrets(t *testing.T) {
 		c, err := NewClient(ClientConfig{URL: url})
 		if err == nil {
 			defer c.Close()
+			if servers := c.Servers(); servers != "http://127.0.0.1:1" {
+				t.Errorf("%s stands for %q", servers, url)
+			}
 			_, err = c.Subjects(t.Context())
 		}
 		if err == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,7 +104,7 @@ func TestSchemas_TellsTroubleFromAMissingSchema(t *testing.T) {
 		t.Errorf("a registry that refuses us: %v", err)
 	}
 	status, body = http.StatusNotFound, `{"error_code": 40403, "message": "Schema 7 not found"}`
-	if _, err := s.get(t.Context(), 7); isTrouble(err) || codeOf(err) != CodeSchemaNotFound || isFinal(err) {
+	if _, err := s.get(t.Context(), 7); isTrouble(err) || codeOf(err) != CodeSchemaNotFound || isFinal(err) || !strings.Contains(err.Error(), server.URL) {
 		t.Errorf("a schema that is missing: %v", err)
 	}
 	status, body = http.StatusOK, `{"schema": "{"}`

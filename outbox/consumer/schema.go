@@ -47,7 +47,7 @@ func (s *schemas) get(ctx context.Context, id int) (*avroread.Schema, error) {
 	text, err := s.registry.SchemaByID(ctx, id)
 	switch {
 	case schemaregistry.IsNotFound(err):
-		return nil, coded(CodeSchemaNotFound, "%w", err)
+		return nil, coded(CodeSchemaNotFound, "%w: is %s the registry that the writer uses?", err, s.registry.Servers())
 	case err != nil:
 		// Also wrong credentials and the like: nothing that the event can be blamed for.
 		return nil, &troubleError{err}
