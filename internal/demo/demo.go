@@ -149,10 +149,10 @@ func (d *demo) run(ctx, hurry context.Context, keyboard *keyboard) error {
 	}
 	d.screen.say(d.servers.introduce(d.relay.url()))
 	err = d.play(ctx, hurry, keyboard, ends, began)
-	report := Report{d.book.ledger(), d.watch.current()}
-	d.screen.finish(bottom{ledger: report.Ledger, orders: report.Orders})
+	final := d.watch.current()
+	d.screen.finish(bottom{figures: final})
 	if d.cfg.JSON {
-		err = errors.Join(err, json.NewEncoder(d.cfg.Out).Encode(report))
+		err = errors.Join(err, json.NewEncoder(d.cfg.Out).Encode(final.Report))
 	}
 	return err
 }
@@ -347,8 +347,9 @@ func (d *demo) settle(ctx, asked, hurry context.Context) error {
 	defer context.AfterFunc(hurry, cancel)()
 	moved, before := time.Now(), -1
 	for {
-		err := errors.Join(d.count(ctx), d.checkOrders(ctx))
-		ledger, orders := d.book.ledger(), d.watch.current()
+		_, err := d.read(ctx)
+		last := d.watch.current()
+		ledger, orders := last.Ledger, last.Orders
 		if err == nil && ledger.InFlight == 0 && orders.atRest() {
 			return d.verdict(ctx, ledger, orders)
 		}

@@ -293,7 +293,10 @@ func (f *faults) recover(ctx context.Context, what string, began time.Time, back
 		if most > 0 {
 			delivered = fmt.Sprintf("%d in flight arrived", most)
 		}
-		d.screen.news("✓", green, "%s after %s, %s; balanced", what, seconds(after), delivered)
+		if now, err := d.read(ctx); err == nil {
+			delivered += "; " + now.standing()
+		}
+		d.screen.news("✓", green, "%s after %s, %s", what, seconds(after), delivered)
 	})
 }
 

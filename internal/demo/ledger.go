@@ -30,6 +30,14 @@ func (l Ledger) String() string {
 	return fmt.Sprintf("%s    duplicates %d  out of order %d", l.equation(), l.Duplicates, l.OutOfOrder)
 }
 
+// of is the ledger with that many committed events.
+func (l Ledger) of(committed int) Ledger {
+	// The consumer may have seen events that were committed after they were counted.
+	l.Committed = max(committed, l.accounted())
+	l.InFlight = l.Committed - l.accounted()
+	return l
+}
+
 // accounted is how many events are where they belong.
 func (l Ledger) accounted() int { return l.Delivered + l.DeadLettered + l.Expired }
 
@@ -83,11 +91,7 @@ func (b *book) setCommitted(n int) {
 func (b *book) ledger() Ledger {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.counted
-	// Between two counts of the table the consumer may have seen more than was counted.
-	l.Committed = max(l.Committed, l.accounted())
-	l.InFlight = l.Committed - l.accounted()
-	return l
+	return b.counted.of(b.counted.Committed)
 }
 
 // audit compares the committed events with those that were seen, one by one: a number could be

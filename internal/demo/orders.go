@@ -59,22 +59,13 @@ func (o Orders) String() string {
 // atRest tells that nothing is on its way between the services.
 func (o Orders) atRest() bool { return len(o.Pending) == 0 && o.DeadLetters == 0 }
 
-// checkOrders reads the books of the services.
-func (d *demo) checkOrders(ctx context.Context) error {
-	sheet, err := balance.Check(ctx, d.servers.pool)
-	if err != nil {
-		return err
+// ordersOf takes the orders from the books of the services.
+func ordersOf(sheet balance.Sheet, deadLetters int) Orders {
+	return Orders{
+		Placed: sheet.Placed, Paid: sheet.Paid, Shipped: sheet.Shipped, Cancelled: sheet.Cancelled, Open: sheet.Open,
+		DeadLetters: deadLetters,
+		Violations:  append([]string{}, sheet.Violations...), Pending: append([]string{}, sheet.Pending...),
 	}
-	o := Orders{
-		Placed: sheet.Placed, Shipped: sheet.Shipped, Cancelled: sheet.Cancelled, Open: sheet.Open,
-		Violations: append([]string{}, sheet.Violations...), Pending: append([]string{}, sheet.Pending...),
-	}
-	err = d.servers.pool.QueryRow(ctx, "SELECT count(*) FROM orders.orders WHERE status IN ('paid', 'shipped')").Scan(&o.Paid)
-	if err != nil {
-		return err
-	}
-	d.watch.setOrders(o)
-	return nil
 }
 
 // placeOrders places the orders that were asked for, after those of an earlier run. It waits

@@ -54,10 +54,9 @@ type screen struct {
 
 // bottom is what is shown below the lines.
 type bottom struct {
-	ledger Ledger
-	orders Orders
-	state  string // what runs and what does not; empty before and after
-	keys   string // empty where there is no keyboard
+	figures
+	state string // what runs and what does not; empty before and after
+	keys  string // empty where there is no keyboard
 }
 
 func newScreen(out io.Writer, quiet bool, getenv func(string) string) *screen {
@@ -223,12 +222,14 @@ func (s *screen) pin(b *bytes.Buffer) {
 // footLines are the lines at the bottom, none wider than the terminal.
 func (s *screen) footLines(width int) []string {
 	b := s.bottom
-	balance, tint := "balanced", green
+	balance, tint := "in flight", yellow
 	switch {
-	case b.ledger.OutOfOrder > 0 || len(b.orders.Violations) > 0:
+	case b.wrong():
 		balance, tint = "SOMETHING IS WRONG", red
-	case b.ledger.InFlight > 0:
-		balance, tint = "in flight", yellow
+	case b.stale:
+		balance = "Postgres does not answer: figures of " + b.at.Format("15:04:05")
+	case b.balanced():
+		balance, tint = "balanced", green
 	}
 	rule := "── " + balance + " "
 	if width > 0 {
@@ -236,9 +237,9 @@ func (s *screen) footLines(width int) []string {
 	}
 	lines := []struct{ tint, text string }{
 		{tint, rule},
-		{bold, b.ledger.equation()},
-		{"", fmt.Sprintf("duplicates %d  out of order %d  %s", b.ledger.Duplicates, b.ledger.OutOfOrder, b.state)},
-		{bold, "orders: " + b.orders.String()},
+		{bold, b.equation()},
+		{"", fmt.Sprintf("duplicates %d  out of order %d  %s", b.Duplicates, b.OutOfOrder, b.state)},
+		{bold, "orders: " + b.Orders.String()},
 	}
 	if b.keys != "" {
 		lines = append(lines, struct{ tint, text string }{dim, b.keys})
@@ -369,7 +370,7 @@ func (s *screen) show(b bottom) {
 }
 
 func (b bottom) summary() string {
-	return "ledger: " + b.ledger.String() + "\norders: " + b.orders.String() + "\n"
+	return "ledger: " + b.Ledger.String() + "\norders: " + b.Orders.String() + "\n"
 }
 
 // finish prints the last ledger for good.
@@ -382,9 +383,9 @@ func (s *screen) finish(b bottom) {
 	s.bottom = bottom{}
 	text := b.summary()
 	if s.fixed { // which may be no wider than 80 columns
-		text = fmt.Sprintf("%s\nduplicates %d  out of order %d\norders: %s\n", b.ledger.equation(), b.ledger.Duplicates, b.ledger.OutOfOrder, b.orders)
+		text = fmt.Sprintf("%s\nduplicates %d  out of order %d\norders: %s\n", b.equation(), b.Duplicates, b.OutOfOrder, b.Orders)
 	}
-	for _, violation := range b.orders.Violations {
+	for _, violation := range b.Orders.Violations {
 		text += "  " + violation + "\n"
 	}
 	s.print(s.colour(bold, strings.TrimSuffix(text, "\n")) + "\n")

@@ -19,10 +19,12 @@ func newTestScreen(out *bytes.Buffer, width int, paint bool) *screen {
 }
 
 var someBottom = bottom{
-	ledger: Ledger{Committed: 12345, Delivered: 12340, InFlight: 5},
-	orders: Orders{Placed: 2000, Paid: 1500, Shipped: 1499, Cancelled: 500, Open: 1},
-	state:  "relay 12345 waits, broker STOPPED, orders paused",
-	keys:   "k kill relay  b start broker  p restart Postgres  x poison  d decline  ? help",
+	figures: figures{Report: Report{
+		Ledger: Ledger{Committed: 12345, Delivered: 12340, InFlight: 5},
+		Orders: Orders{Placed: 2000, Paid: 1500, Shipped: 1499, Cancelled: 500, Open: 1},
+	}},
+	state: "relay 12345 waits, broker STOPPED, orders paused",
+	keys:  "k kill relay  b start broker  p restart Postgres  x poison  d decline  ? help",
 }
 
 func TestScreen_FitsEveryWidth(t *testing.T) {
@@ -99,7 +101,7 @@ func TestScreen_IsPlainElsewhereThanOnATerminal(t *testing.T) {
 	s.show(someBottom)
 	s.hop("✗", "order-7", "payment.declined", "payment[1]@2", "3.1 ms")
 	someOther := someBottom
-	someOther.ledger.Delivered++
+	someOther.Delivered++
 	s.show(someOther) // too soon
 	now = now.Add(plainInterval)
 	s.show(someOther)
@@ -211,4 +213,30 @@ func (s *screen) pendingText() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pending.String()
+}
+
+func TestScreen_SaysBalancedOnlyOfWhatWasReadAtOnce(t *testing.T) {
+	t.Parallel()
+	read := time.Date(2026, 11, 21, 15, 4, 1, 0, time.UTC)
+	all := Ledger{Committed: 6, Delivered: 6}
+	for _, test := range []struct {
+		name string
+		now  figures
+		want string
+	}{
+		{"all arrived", figures{Report: Report{Ledger: all}, at: read}, "── balanced ─"},
+		{"some on their way", figures{Report: Report{Ledger: all.of(7)}, at: read}, "── in flight ─"},
+		{"Postgres is down", figures{Report: Report{Ledger: all}, at: read, stale: true}, "── Postgres does not answer: figures of 15:04:01 ─"},
+		{"a violation", figures{Report: Report{all, Orders{Violations: []string{"shipped twice: order-1"}}}, at: read}, "── SOMETHING IS WRONG ─"},
+		{"a dead letter of a service", figures{Report: Report{all, Orders{DeadLetters: 1}}, at: read, stale: true}, "── SOMETHING IS WRONG ─"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := newTestScreen(new(bytes.Buffer), 80, false)
+			s.show(bottom{figures: test.now, state: "relay 1 streaming"})
+			if got := s.footLines(80)[0]; !strings.HasPrefix(got, test.want) {
+				t.Errorf("the heading is %q, want %q", got, test.want)
+			}
+		})
+	}
 }

@@ -16,6 +16,9 @@ import (
 type Sheet struct {
 	Placed, Shipped, Cancelled int // orders
 	Open                       int // orders that are neither shipped nor cancelled yet
+	Paid                       int // orders that are paid, shipped ones too
+
+	Events int // rows of the outbox
 
 	ChargedCents, RefundedCents int64
 	OwedCents                   int64 // the amounts of all orders that are shipped
@@ -75,8 +78,8 @@ func Check(ctx context.Context, db DB) (Sheet, error) {
 // with it the transactions that were open.
 func read(ctx context.Context, db DB) (s Sheet, wrong []finding, open []string, err error) {
 	err = pgx.BeginTxFunc(ctx, db, snapshot, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, totals).Scan(&s.Placed, &s.Shipped, &s.Cancelled, &s.Open, &s.OwedCents,
-			&s.ChargedCents, &s.RefundedCents, &s.Received, &s.Available, &s.Reserved, &s.Gone)
+		err := tx.QueryRow(ctx, totals).Scan(&s.Placed, &s.Shipped, &s.Cancelled, &s.Open, &s.Paid, &s.OwedCents,
+			&s.ChargedCents, &s.RefundedCents, &s.Received, &s.Available, &s.Reserved, &s.Gone, &s.Events)
 		if err != nil {
 			return err
 		}
@@ -123,11 +126,12 @@ func awaitEnd(ctx context.Context, db DB, transactions []string) error {
 }
 
 const totals = `
-	SELECT placed, shipped, cancelled, open, owed, charged, refunded, received, available, reserved, gone
+	SELECT placed, shipped, cancelled, open, paid, owed, charged, refunded, received, available, reserved, gone, events
 	  FROM (SELECT count(*) AS placed,
 	               count(*) FILTER (WHERE status = 'shipped') AS shipped,
 	               count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
 	               count(*) FILTER (WHERE status NOT IN ('shipped', 'cancelled')) AS open,
+	               count(*) FILTER (WHERE status IN ('paid', 'shipped')) AS paid,
 	               coalesce(sum(amount_cents) FILTER (WHERE status = 'shipped'), 0)::bigint AS owed
 	          FROM orders.orders) o,
 	       (SELECT coalesce(sum(amount_cents) FILTER (WHERE kind = 'charge'), 0)::bigint AS charged,
@@ -135,7 +139,8 @@ const totals = `
 	          FROM payments.ledger) p,
 	       (SELECT coalesce(sum(received), 0)::int AS received, coalesce(sum(available), 0)::int AS available,
 	               coalesce(sum(reserved), 0)::int AS reserved, coalesce(sum(shipped), 0)::int AS gone
-	          FROM inventory.stock) s`
+	          FROM inventory.stock) s,
+	       (SELECT count(*) AS events FROM public.outbox) e`
 
 // check is a query that returns a line for each thing that is wrong.
 type check struct{ what, query string }
