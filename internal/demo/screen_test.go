@@ -240,3 +240,21 @@ func TestScreen_SaysBalancedOnlyOfWhatWasReadAtOnce(t *testing.T) {
 		})
 	}
 }
+
+func TestScreen_ShowsEverythingOnANarrowTerminal(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	s := newTestScreen(&out, 60, false)
+	s.show(someBottom)
+	for _, want := range []string{"expired 0", "violations 0", "orders paused", "? help"} {
+		if foot := strings.Join(s.footLines(60), "\n"); !strings.Contains(foot, want) {
+			t.Errorf("%q is not in the bottom:\n%s", want, foot)
+		}
+	}
+	s.hop("✓", "order-12", "order.created", "order[3]@123", "4.0 ms")
+	s.line("-", "draft-10", "order.created", "rolled back: nobody will see it")
+	want := "15:04:05 ✓ order-12 order.created order[3]@123 4.0 ms\n15:04:05 - draft-10 order.created rolled back: nobody will…\n"
+	if got := s.pendingText(); got != want {
+		t.Errorf("lines are\n%s, want\n%s", got, want)
+	}
+}
