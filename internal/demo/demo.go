@@ -137,7 +137,11 @@ func (w *watchedWriter) Write(p []byte) (int, error) {
 
 func (d *demo) run(ctx, hurry context.Context, keyboard *keyboard) error {
 	began := time.Now()
-	d.screen.say("postrider demo: orders go through four services, Postgres, a relay and Kafka.\nCtrl-C ends it and leaves nothing behind.\n")
+	leaves := "leaves nothing behind"
+	if d.cfg.Keep != "" {
+		leaves = "keeps all data in " + d.cfg.Keep
+	}
+	d.screen.say("postrider demo: orders go through four services, Postgres, a relay and Kafka.\nCtrl-C ends it and " + leaves + ".\n")
 	place, err := openPlace(d.cfg)
 	if err != nil {
 		return err

@@ -239,18 +239,21 @@ func (s *screen) footLines(width int) []string {
 		{tint, rule},
 		{bold, b.equation()},
 		{"", fmt.Sprintf("duplicates %d  out of order %d  %s", b.Duplicates, b.OutOfOrder, b.state)},
-		{bold, "orders: " + b.Orders.String()},
+		{bold, "orders " + strings.TrimPrefix(b.Orders.String(), "placed ")}, // thousands fit 80 columns
 	}
 	if b.keys != "" {
 		lines = append(lines, struct{ tint, text string }{dim, b.keys})
 	}
-	foot := make([]string, 0, len(lines))
+	var foot []string
 	for _, line := range lines {
-		text := fit(line.text, width)
-		if line.tint != "" {
-			text = s.colour(line.tint, text)
+		// Sums that cannot be read to their ends say nothing.
+		for text := range strings.SplitSeq(wrap(line.text, width, "\n"), "\n") {
+			text = fit(text, width)
+			if line.tint != "" {
+				text = s.colour(line.tint, text)
+			}
+			foot = append(foot, text)
 		}
-		foot = append(foot, text)
 	}
 	return foot
 }
@@ -283,6 +286,8 @@ func visible(line string) int {
 const (
 	newsHead = len("15:04:05 x ")
 	lineHead = newsHead + 12 + 22
+	// lineWidth is what a line with columns needs. On a narrower terminal it has none.
+	lineWidth = 80
 )
 
 // line prints a line about one order. It is left out where nobody keeps up with reading.
@@ -295,6 +300,10 @@ func (s *screen) line(sign, key, event, detail string) {
 		tint = dim
 	}
 	text := fmt.Sprintf("%-11s %-21s ", key, event)
+	if width := s.size(); width > 0 && width < lineWidth {
+		text = key + " " + event + " "
+		detail = fit(strings.Join(strings.Fields(detail), " "), width-newsHead-utf8.RuneCountInString(text))
+	}
 	s.say(fmt.Sprintf("%s %s %s%s\n", s.colour(dim, s.now().Format("15:04:05")), s.colour(tint, sign),
 		s.colour(orderColour(key), text), detail))
 }
