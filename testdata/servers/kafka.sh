@@ -147,6 +147,11 @@ launch() {
       detach=$(command -v setsid || command -v nohup)
       "$detach" java "$@" >"$log" 2>&1 </dev/null &
       echo $! >"$DIR/node$node/pid"
+      # The child is this shell until it runs java: on a busy machine that is not at once.
+      for _ in $(seq 1000); do
+        if running "$node" || ! kill -0 $! 2>/dev/null; then break; fi
+        sleep 0.01
+      done
       ;;
     docker)
       docker run --rm -d --network host --user "$(id -u):$(id -g)" -v "$DIR:$DIR" \
