@@ -40,8 +40,8 @@ func Write(t testing.TB, url string) *Writer {
 	return w
 }
 
-// Stop ends the writer and returns how many events it knows to be committed. There may be
-// more, where a server took the answer with it.
+// Stop ends the writer after its transaction, and returns how many events it knows to be
+// committed. There may be more, where a server took the answer with it.
 func (w *Writer) Stop() int {
 	w.stop()
 	<-w.done
@@ -86,8 +86,11 @@ func (w *Writer) run(ctx context.Context) {
 				VALUES ('order', $1, 'order.created', json_build_object('seq', $2::int))`, fmt.Sprintf("key-%d", key), seq[key])
 			seq[key]++
 		}
+		// A commit that is not waited for could become visible after the rows were read, though
+		// its events are published already.
+		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		tx := func(tx pgx.Tx) error {
-			if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+			if err := tx.SendBatch(work, batch).Close(); err != nil {
 				return err
 			}
 			if n%rollbackEvery == 0 {
@@ -95,7 +98,9 @@ func (w *Writer) run(ctx context.Context) {
 			}
 			return nil
 		}
-		if err := pgx.BeginFunc(ctx, conn, tx); err == nil {
+		err := pgx.BeginFunc(work, conn, tx)
+		cancel()
+		if err == nil {
 			w.committed.Add(int64(events))
 		} else if !errors.Is(err, errRollback) {
 			closeConn(conn)

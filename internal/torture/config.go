@@ -40,6 +40,10 @@ type Config struct {
 	// dead-letter where they do not say.
 	OnPoison string
 
+	// Slack is added to the time that a takeover may take, where the machine has other work
+	// beside. Defaults to none.
+	Slack time.Duration
+
 	// Writers is the number of connections that write. Defaults to 4.
 	Writers int
 	// Rate is how many transactions a second all of them try to commit. Defaults to 200.

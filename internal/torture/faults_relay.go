@@ -302,7 +302,7 @@ func (a *Arena) takeover(ctx context.Context, end func(*instance), what string, 
 	if err != nil {
 		return err
 	}
-	took := time.Since(began)
+	took, bound := time.Since(began), bound+a.cfg.Slack
 	a.notice(what, took)
 	if took > bound {
 		a.violate("I7", "%s took %s, the bound is %s", what, brief(took), brief(bound))

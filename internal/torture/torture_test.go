@@ -50,6 +50,7 @@ func tortureOn(t *testing.T, cfg Config, servers *Servers) *Report {
 	t.Helper()
 	cfg.Seed, cfg.Dir = seed, t.TempDir()
 	cfg.Writers, cfg.Rate, cfg.Large = 2, 100, 500
+	cfg.Slack = 15 * time.Second // other tests run beside
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	report, err := RunOn(t.Context(), cfg, servers)
 	if err != nil {

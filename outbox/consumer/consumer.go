@@ -15,8 +15,8 @@ import (
 
 // Run consumes until ctx ends, and then returns nil when everything is stopped: within
 // Config.Grace if the handlers end with their context. It returns an error at once for a wrong
-// configuration, and at the start if Kafka cannot be reached or the dead-letter topic does not
-// exist. Later it waits for Kafka, with a line in the log.
+// configuration, and at the start if Kafka cannot be reached, or after ten seconds if the
+// dead-letter topic does not exist. Later it waits for Kafka, with a line in the log.
 //
 // One process may call it several times, for several groups or as several members of one.
 func Run(ctx context.Context, config Config) error {
@@ -33,7 +33,7 @@ func Run(ctx context.Context, config Config) error {
 		return fmt.Errorf("consumer: connect to Kafka at %s: %w", strings.Join(cfg.Brokers, ","), err)
 	}
 	defer client.Close()
-	if _, err := client.Partitions(cfg.DeadLetterTopic); err != nil {
+	if err := awaitTopic(ctx, client, cfg.DeadLetterTopic); err != nil {
 		return fmt.Errorf("consumer: dead-letter topic %s: %w (create it first)", cfg.DeadLetterTopic, err)
 	}
 	producer, err := sarama.NewSyncProducerFromClient(client)
@@ -71,6 +71,25 @@ func Run(ctx context.Context, config Config) error {
 		pause(ctx.Done(), l.backoff(failures))
 	}
 	return nil
+}
+
+// topicPatience is how long a topic may be unknown to the brokers: they hear of one that was
+// just made a while after whoever made it.
+const topicPatience = 10 * time.Second
+
+// awaitTopic returns nil when the brokers know the topic, and their answer if they do not get
+// to know it.
+func awaitTopic(ctx context.Context, client sarama.Client, topic string) error {
+	for deadline := time.Now().Add(topicPatience); ; {
+		err := client.RefreshMetadata(topic)
+		if err == nil {
+			_, err = client.Partitions(topic)
+		}
+		unknown := errors.Is(err, sarama.ErrUnknownTopicOrPartition) || errors.Is(err, sarama.ErrLeaderNotAvailable)
+		if !unknown || time.Now().After(deadline) || !pause(ctx.Done(), 100*time.Millisecond) {
+			return err
+		}
+	}
 }
 
 // loop is what all sessions of a Run share.
