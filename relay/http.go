@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -47,4 +48,18 @@ func (r *Relay) Status() StatusReport {
 	report.InFlight = r.metrics.inFlightNow.Load()
 	report.Parked = r.parked.report()
 	return report
+}
+
+// FetchStatus asks the relay whose HTTP server is at url for what /status serves.
+func FetchStatus(ctx context.Context, client *http.Client, url string) (report StatusReport, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/status", nil)
+	if err != nil {
+		return report, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return report, err
+	}
+	defer response.Body.Close()
+	return report, json.NewDecoder(response.Body).Decode(&report)
 }

@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/postrider/postrider/internal/demo"
 	"github.com/postrider/postrider/internal/embedded"
@@ -468,26 +466,8 @@ func nothingOfDemo(t *testing.T, conn *pgx.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(testserver.Kafka(t)...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
-	topics, err := admin.ListTopics(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	groups, err := admin.ListGroups(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range append(topics.Names(), groups.Groups()...) {
-		if strings.HasPrefix(name, "postrider_demo") {
-			left = append(left, "in Kafka "+name)
-		}
-	}
 	if len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
+	nothingLeftInKafka(t, "postrider_demo")
 }

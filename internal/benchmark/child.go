@@ -179,16 +179,7 @@ func (p *child) status(ctx context.Context) (report relay.StatusReport, err erro
 	if address == "" {
 		return report, errors.New("the relay has not said its address yet")
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/status", nil)
-	if err != nil {
-		return report, err
-	}
-	response, err := p.client.Do(request)
-	if err != nil {
-		return report, err
-	}
-	defer response.Body.Close()
-	return report, json.NewDecoder(response.Body).Decode(&report)
+	return relay.FetchStatus(ctx, p.client, "http://"+address)
 }
 
 // lastLines returns the last lines of the relay's log, to end an error with.

@@ -237,16 +237,7 @@ func (s *supervisor) status(ctx context.Context) (report relay.StatusReport, err
 	if serving == "" {
 		return report, errNoStatus
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+serving+"/status", nil)
-	if err != nil {
-		return report, err
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		return report, err
-	}
-	defer response.Body.Close()
-	return report, json.NewDecoder(response.Body).Decode(&report)
+	return relay.FetchStatus(ctx, s.client, "http://"+serving)
 }
 
 // healthy tells whether the relay reads the stream and misses nothing.

@@ -214,16 +214,7 @@ func (i *instance) status(ctx context.Context) (report relay.StatusReport, err e
 	if url == "" {
 		return report, errDown
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/status", nil)
-	if err != nil {
-		return report, err
-	}
-	response, err := i.client.Do(request)
-	if err != nil {
-		return report, err
-	}
-	defer response.Body.Close()
-	return report, json.NewDecoder(response.Body).Decode(&report)
+	return relay.FetchStatus(ctx, i.client, url)
 }
 
 // await polls the status until ok is satisfied with it.
