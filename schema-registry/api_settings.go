@@ -1,5 +1,7 @@
 package schemaregistry
 
+import "strings"
+
 // configAnswer is Config in the words of a request to change it.
 type configAnswer struct {
 	Config
@@ -78,7 +80,7 @@ func (c *call) configUpdate() (ConfigUpdate, error) {
 		return err
 	})
 	set("compatibilityPolicy", func(config *Config) (err error) {
-		config.CompatibilityPolicy, err = body.optionalText("compatibilityPolicy")
+		config.CompatibilityPolicy, err = body.policy()
 		return err
 	})
 	set("compatibilityGroup", func(config *Config) (err error) {
@@ -110,8 +112,23 @@ func (c *call) configUpdate() (ConfigUpdate, error) {
 	}, err
 }
 
+// policy reads how strictly schemas of Protobuf and JSON are compared. What is no policy
+// means none.
+func (o object) policy() (*string, error) {
+	name, err := o.text("compatibilityPolicy")
+	if policy := strings.ToUpper(name); policy == "STRICT" || policy == "LENIENT" {
+		return &policy, err
+	}
+	return nil, err
+}
+
 type modeAnswer struct {
 	Mode Mode `json:"mode,omitempty"`
+}
+
+// modeEcho is the answer to a change: the mode as it was given, null where that unset it.
+type modeEcho struct {
+	Mode *Mode `json:"mode"`
 }
 
 func (h *handler) mode(c *call) (any, error) {
@@ -129,6 +146,7 @@ func (h *handler) setMode(c *call) (any, error) {
 		return nil, err
 	}
 	var mode Mode
+	var echo modeEcho
 	if raw, given := body["mode"]; !given || string(raw) != "null" { // null unsets it
 		if err := checkSubject(c.value(0), true); err != nil {
 			return nil, err
@@ -137,12 +155,14 @@ func (h *handler) setMode(c *call) (any, error) {
 		if mode, ok = ParseMode(name); !ok {
 			return nil, unprocessable(CodeInvalidMode, "Invalid mode. Valid values are READWRITE, READONLY, and IMPORT.")
 		}
+		given := Mode(name)
+		echo.Mode = &given
 	}
 	if err := h.registry.SetMode(c.Context(), c.value(0), mode, c.flag("force")); err != nil {
 		return nil, err
 	}
 	h.log.InfoContext(c.Context(), "mode set", "subject", c.value(0), "mode", mode)
-	return modeAnswer{Mode(name)}, nil // as it was given
+	return echo, nil
 }
 
 func (h *handler) unsetMode(c *call) (any, error) {

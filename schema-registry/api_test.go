@@ -210,6 +210,8 @@ func TestAPI_Config(t *testing.T) {
 		{"GET", "/config/s", "", 200, `{"normalize":true,"compatibilityLevel":"BACKWARD","defaultMetadata":{"properties":{"a":"1","b":"2"}}}`},
 		{"DELETE", "/config/s", "", 200, `{"normalize":true,"compatibilityLevel":"BACKWARD","defaultMetadata":{"properties":{"a":"1","b":"2"}}}`},
 		{"DELETE", "/config/s", "", 404, fail(40401, "Subject 's' not found.")},
+		{"PUT", "/config/p", `{"compatibilityPolicy":"lenient"}`, 200, `{"compatibilityPolicy":"LENIENT"}`},
+		{"PUT", "/config/p", `{"compatibilityPolicy":"sideways"}`, 200, `{}`},
 		{"PUT", "/config/__EMPTY", `{"compatibility":"NONE"}`, 422, fail(42208, "The specified subject '__EMPTY' is not a valid.")},
 	})
 }
@@ -256,6 +258,8 @@ func TestAPI_Modes(t *testing.T) {
 		{"GET", "/subjects?deleted=true", "", 200, `["i"]`},
 		{"PUT", "/mode/t", `{"mode":"IMPORT"}`, 200, `{"mode":"IMPORT"}`},
 		{"DELETE", "/mode?recursive=true", "", 200, `{"mode":"READWRITE"}`},
+		{"PUT", "/mode/t", `{"mode":"READONLY"}`, 200, `{"mode":"READONLY"}`},
+		{"PUT", "/mode/t", `{"mode":null}`, 200, `{"mode":null}`},
 		{"GET", "/mode/t", "", 404, `{"error_code":40409,"message":"*"}`},
 	})
 }
@@ -407,6 +411,7 @@ func TestAPI_RefusesMalformedRequests(t *testing.T) {
 		{"POST", path, `{"schema":"nope"}`, 422, `{"error_code":42201,"message":"*"}`},
 		{"POST", path, `{"schema":123}`, 422, `{"error_code":42201,"message":"*"}`},
 		{"POST", path, `{"schema":"\"int\"","schemaType":"avro"}`, 422, fail(42201, "Invalid schema type avro")},
+		{"POST", path, `{"schema":"\"int\"","schemaType":{}}`, 400, `{"error_code":400,"message":"*"}`},
 		{"POST", path, `{"schema":"\"int\"","schemaType":""}`, 422, fail(42201, "Invalid schema type ")},
 		{"POST", path, `{"schema":"\"int\"","references":[{"name":{}}]}`, 400, `{"error_code":400,"message":"*"}`},
 		{"POST", path, `{"schema":"\"int\"","references":["r"]}`, 400, `{"error_code":400,"message":"*"}`},
@@ -415,6 +420,7 @@ func TestAPI_RefusesMalformedRequests(t *testing.T) {
 		{"POST", path, `{"schema":"\"int\"","version":3}`, 422, fail(42201, "Version is not one more than previous version")},
 		{"POST", path, `{"schema":"` + strings.Repeat(" ", 1000) + `"}`, 413, `{"error_code":413,"message":"*"}`},
 		{"POST", path, `{"schema":"\"int\"","references":[],"metadata":null,"id":-1,"more":1}`, 200, registered(1, 1, `"int"`)},
+		{"POST", path, "\xef\xbb\xbf" + quoted(`"int"`), 200, registered(1, 1, `"int"`)},
 		{"GET", "/nope", ``, 404, fail(404, "HTTP 404 Not Found")},
 		{"GET", "/subjects/s/nope", ``, 404, fail(404, "HTTP 404 Not Found")},
 		{"PATCH", "/subjects", ``, 405, fail(405, "HTTP 405 Method Not Allowed")},

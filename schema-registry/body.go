@@ -32,7 +32,11 @@ func (c *call) readBody() ([]byte, error) {
 	return raw.Bytes(), err
 }
 
+// byteOrderMark is what some programs begin UTF-8 with.
+const byteOrderMark = "\xef\xbb\xbf"
+
 func parseObject(raw []byte) (object, error) {
+	raw = bytes.TrimPrefix(raw, []byte(byteOrderMark))
 	if raw = bytes.TrimSpace(raw); len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
 		return nil, httpError(http.StatusUnprocessableEntity, "Request body must not be empty or null")
 	}
@@ -206,16 +210,16 @@ func (c *call) parseSubmission(raw []byte) (s Submission, err error) {
 		s.RuleSet, problems[5] = body.ruleSet("ruleSet")
 	}
 	s.References, problems[6] = body.references()
+	for _, problem := range problems {
+		if problem != nil {
+			return s, problem
+		}
+	}
 	switch {
 	case s.Type == Avro:
 		s.Type = ""
 	case s.Type == "" && body.has("schemaType"):
 		return s, invalidSchema("Invalid schema type ")
-	}
-	for _, problem := range problems {
-		if problem != nil {
-			return s, problem
-		}
 	}
 	return s, nil
 }

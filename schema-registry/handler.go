@@ -174,7 +174,8 @@ func (h *handler) frequent(r *http.Request) encoded {
 // method, content type, what is accepted.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) (pattern, answerType string, answer any, err error) {
 	answerType, acceptable := negotiate(r.Header["Accept"])
-	if acceptable {
+	contentType := checkContentType(r.Header.Get("Content-Type"))
+	if acceptable && contentType == nil {
 		if body := h.frequent(r); body != nil {
 			return frequentPattern, answerType, body, nil
 		}
@@ -195,12 +196,10 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) (pattern, answer
 	case err != nil:
 		return "none", answerType, nil, err
 	}
-	if route.method == http.MethodPost || route.method == http.MethodPut {
-		if err := checkContentType(r.Header.Get("Content-Type")); err != nil {
-			return route.pattern, answerType, nil, err
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, h.MaxBody)
+	if contentType != nil {
+		return route.pattern, answerType, nil, contentType
 	}
+	r.Body = http.MaxBytesReader(w, r.Body, h.MaxBody)
 	if !acceptable {
 		return route.pattern, answerType, nil, httpError(http.StatusNotAcceptable, "HTTP 406 Not Acceptable")
 	}

@@ -127,14 +127,19 @@ func TestHandler_NegotiatesContentTypes(t *testing.T) {
 	for contentType, want := range map[string]int{
 		"": 200, v1: 200, any: 200, plain: 200, plain + "; charset=utf-8": 200, "application/octet-stream": 200, "text/plain": 415, "nonsense/": 415,
 	} {
-		req := httptest.NewRequest("POST", "/subjects/s/versions", strings.NewReader(quoted(`"int"`)))
-		if contentType != "" {
-			req.Header.Set("Content-Type", contentType)
-		}
-		resp := httptest.NewRecorder()
-		handler.ServeHTTP(resp, req)
-		if resp.Code != want {
-			t.Errorf("Content-Type %q: status %d, want %d", contentType, resp.Code, want)
+		for _, req := range []*http.Request{
+			httptest.NewRequest("POST", "/subjects/s/versions", strings.NewReader(quoted(`"int"`))),
+			httptest.NewRequest("GET", "/subjects", nil),
+			httptest.NewRequest("GET", "/schemas/types", nil),
+		} {
+			if contentType != "" {
+				req.Header.Set("Content-Type", contentType)
+			}
+			resp := httptest.NewRecorder()
+			handler.ServeHTTP(resp, req)
+			if resp.Code != want {
+				t.Errorf("%s %s with Content-Type %q: status %d, want %d", req.Method, req.URL, contentType, resp.Code, want)
+			}
 		}
 	}
 }

@@ -40,8 +40,8 @@ func negotiate(accept []string) (string, bool) {
 	return answerTypes[best], qualities[best] > 0
 }
 
-// checkContentType refuses bodies that do not claim to be JSON. Octet-stream is taken too,
-// for clients that say nothing better.
+// checkContentType refuses what does not claim to be JSON, in requests without a body too, as
+// JAX-RS does. Octet-stream is taken as well, for clients that say nothing better.
 func checkContentType(header string) error {
 	if header == "" || header == contentType || header == "application/json" {
 		return nil
