@@ -66,15 +66,19 @@ var avroDescriptions = map[avroschema.IncompatibilityType]string{
 }
 
 func (p *avroParsed) unreadable(writer parsedSchema) ([]string, error) {
-	problems := avroschema.CheckCompatibility(p.schema, writer.(*avroParsed).schema)
+	problems := avroschema.RepeatedIncompatibilities(p.schema, writer.(*avroParsed).schema)
 	texts := make([]string, len(problems))
 	for i, problem := range problems {
+		if problem.Type == avroschema.AmbiguousField {
+			texts[i] = escapePercent("Unexpected exception during compatibility check: " + problem.Detail)
+			continue
+		}
 		description := avroDescriptions[problem.Type]
 		if description == "" {
 			description = escapePercent(problem.Message)
 		}
 		// The names of the two sides come in later.
-		description = strings.NewReplacer("%[3]s", escapePercent(problem.Path), "%[4]s", escapePercent(problem.Detail)).Replace(description)
+		description = strings.NewReplacer("%[3]s", escapePercent(problem.Location), "%[4]s", escapePercent(problem.Detail)).Replace(description)
 		texts[i] = fmt.Sprintf("{errorType:'%s', description:'%s', additionalInfo:'%s'}", problem.Type, description, escapePercent(problem.Detail))
 	}
 	return texts, nil

@@ -109,6 +109,43 @@ func TestCheckCompatibility(t *testing.T) {
 	}
 }
 
+func TestRepeatedIncompatibilities(t *testing.T) {
+	t.Parallel()
+	record := func(fields string) string { return `{"type":"record","name":"r","fields":[` + fields + `]}` }
+	enum := `{"type":"enum","name":"e","symbols":["A"],"default":"A"}`
+	cases := map[string]struct {
+		reader, writer string
+		want           []string // "TYPE at location"
+	}{
+		"again for each place, where it was first": {
+			record(`{"name":"a","type":{"type":"fixed","name":"f","size":1}},{"name":"x","type":"int"},{"name":"b","type":"f"}`),
+			record(`{"name":"a","type":{"type":"fixed","name":"f","size":2}},{"name":"b","type":"f"}`),
+			[]string{"FIXED_SIZE_MISMATCH at /fields/0/type/size", "READER_FIELD_MISSING_DEFAULT_VALUE at /fields/1", "FIXED_SIZE_MISMATCH at /fields/0/type/size"}},
+		"a reader's union starts anew": {
+			record(`{"name":"a","type":["null",{"type":"fixed","name":"f","size":1}]},{"name":"b","type":"f"}`),
+			record(`{"name":"a","type":["null",{"type":"fixed","name":"f","size":2}]},{"name":"b","type":"f"}`),
+			[]string{"MISSING_UNION_BRANCH at /fields/0/type/1", "FIXED_SIZE_MISMATCH at /size"}},
+		"an enum's default is no field's": {
+			record(`{"name":"a","type":` + enum + `},{"name":"b","type":"e"}`), record(``),
+			[]string{"TYPE_MISMATCH at /fields/0/type", "TYPE_MISMATCH at /fields/0/type"}},
+		"nothing beside an ambiguity": {
+			record(`{"name":"x","type":"int"},{"name":"a","type":"int","aliases":["b"]}`), record(`{"name":"a","type":"int"},{"name":"b","type":"int"}`),
+			[]string{"AMBIGUOUS_FIELD at /fields/1"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, problem := range RepeatedIncompatibilities(mustParse(t, c.reader), mustParse(t, c.writer)) {
+				got = append(got, fmt.Sprintf("%s at %s", problem.Type, problem.Location))
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 // A type used twice at each of many levels would double the work at each of them.
 func TestCheckCompatibility_SharedTypesAreComparedOnce(t *testing.T) {
 	t.Parallel()
@@ -122,6 +159,9 @@ func TestCheckCompatibility_SharedTypesAreComparedOnce(t *testing.T) {
 	reader, writer := mustParse(t, fmt.Sprintf(b.String(), 1)), mustParse(t, fmt.Sprintf(b.String(), 2))
 	if got := CheckCompatibility(reader, writer); len(got) == 0 || len(got) > 10 {
 		t.Errorf("got %d problems, want few", len(got))
+	}
+	if got := RepeatedIncompatibilities(reader, writer); len(got) != MaxRepeated {
+		t.Errorf("got %d problems told again, want %d", len(got), MaxRepeated)
 	}
 }
 
