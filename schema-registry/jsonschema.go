@@ -22,10 +22,12 @@ func (jsonFormat) parse(src *source, _ bool) (parsedSchema, error) {
 		return nil, src.invalid("%v", err)
 	}
 	used := map[string]any{}
+	bareUsed := map[string]any{}
 	for _, u := range src.uses {
 		if used[u.name], err = jsonschema.UnmarshalJSON(strings.NewReader(u.text)); err != nil {
 			return nil, src.invalid("reference %s: %v", u.name, err)
 		}
+		bareUsed[u.name] = withoutAnnotations(used[u.name])
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft7)
@@ -44,7 +46,7 @@ func (jsonFormat) parse(src *source, _ bool) (parsedSchema, error) {
 	if err != nil {
 		return nil, src.invalid("%v", err)
 	}
-	bare, err := encode(withoutAnnotations(doc))
+	bare, err := encode([]any{withoutAnnotations(doc), bareUsed})
 	if err != nil {
 		return nil, src.invalid("%v", err)
 	}
@@ -111,7 +113,7 @@ func byName(value any) any {
 type jsonParsed struct {
 	text   string
 	sorted string
-	bare   string // sorted, without annotations
+	bare   string // sorted, without annotations, and with what it refers to
 }
 
 func (p *jsonParsed) canonical() string       { return p.text }

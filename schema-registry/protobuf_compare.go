@@ -2,7 +2,6 @@ package schemaregistry
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,12 +28,14 @@ var protobufChanges = map[string]string{
 // protobufComparison goes over two schemas side by side.
 type protobufComparison struct {
 	path     []string
-	visited  map[protoreflect.FullName]bool // messages of the old schema
+	differ   map[messagePair]bool // what was found; false while a pair is compared
 	problems []string
 }
 
+type messagePair struct{ old, updated protoreflect.FullName }
+
 func compareProtobuf(old, updated protoreflect.FileDescriptor) []string {
-	c := &protobufComparison{visited: map[protoreflect.FullName]bool{}}
+	c := &protobufComparison{differ: map[messagePair]bool{}}
 	if old.Package() != updated.Package() {
 		c.fail("PACKAGE_CHANGED")
 	}
@@ -72,106 +73,114 @@ func (c *protobufComparison) messages(old, updated protoreflect.MessageDescripto
 	}
 }
 
+// message compares field by field, by number, in a oneof or not: a field that moves is still
+// that field.
 func (c *protobufComparison) message(old, updated protoreflect.MessageDescriptor) {
-	if c.visited[old.FullName()] {
-		return
-	}
-	c.visited[old.FullName()] = true
-	alone, inOneofs := protobufFields(old)
-	nowAlone, _ := protobufFields(updated)
-	c.movedToOneofs(alone, inOneofs, updated)
-	for i := range old.Oneofs().Len() {
-		oneof := old.Oneofs().Get(i)
-		now := updated.Oneofs().ByName(oneof.Name())
-		if oneof.IsSynthetic() || now == nil || now.IsSynthetic() {
-			continue
-		}
-		c.at(string(oneof.Name()), func() { c.oneof(oneof, now) })
-	}
-	numbers := maps.Clone(alone)
-	maps.Copy(numbers, nowAlone)
-	for _, number := range slices.Sorted(maps.Keys(numbers)) {
-		c.at(strconv.Itoa(int(number)), func() { c.fields(alone[number], nowAlone[number]) })
+	before := len(c.problems)
+	c.differ[messagePair{old.FullName(), updated.FullName()}] = false
+	c.movedToOneofs(old, updated)
+	for _, number := range fieldNumbers(old, updated) {
+		c.field(number, old, updated)
 	}
 	c.messages(old.Messages(), updated.Messages())
+	c.differ[messagePair{old.FullName(), updated.FullName()}] = len(c.problems) > before
 }
 
-// protobufFields returns the fields of a message by number, those in a oneof by themselves.
-func protobufFields(m protoreflect.MessageDescriptor) (alone, inOneofs map[protoreflect.FieldNumber]protoreflect.FieldDescriptor) {
-	alone, inOneofs = map[protoreflect.FieldNumber]protoreflect.FieldDescriptor{}, map[protoreflect.FieldNumber]protoreflect.FieldDescriptor{}
-	for i := range m.Fields().Len() {
-		f := m.Fields().Get(i)
-		if oneof := f.ContainingOneof(); oneof != nil && !oneof.IsSynthetic() {
-			inOneofs[f.Number()] = f
-		} else {
-			alone[f.Number()] = f
+// fieldNumbers returns those of both messages in order.
+func fieldNumbers(messages ...protoreflect.MessageDescriptor) []protoreflect.FieldNumber {
+	var numbers []protoreflect.FieldNumber
+	for _, m := range messages {
+		for i := range m.Fields().Len() {
+			numbers = append(numbers, m.Fields().Get(i).Number())
 		}
 	}
-	return alone, inOneofs
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
 }
 
-// movedToOneofs takes out of alone what a oneof of the new schema has, and compares no
-// further: one field may move into a new oneof.
-func (c *protobufComparison) movedToOneofs(alone, inOneofs map[protoreflect.FieldNumber]protoreflect.FieldDescriptor, updated protoreflect.MessageDescriptor) {
+// oneofOf returns the oneof that a field is written in, "" where there is none.
+func oneofOf(f protoreflect.FieldDescriptor) protoreflect.Name {
+	if oneof := f.ContainingOneof(); oneof != nil && !oneof.IsSynthetic() {
+		return oneof.Name()
+	}
+	return ""
+}
+
+// movedToOneofs looks for fields that exclude each other now and did not before.
+func (c *protobufComparison) movedToOneofs(old, updated protoreflect.MessageDescriptor) {
 	for i := range updated.Oneofs().Len() {
 		oneof := updated.Oneofs().Get(i)
 		if oneof.IsSynthetic() {
 			continue
 		}
-		moved, existing := 0, 0
+		alone, from := 0, map[protoreflect.Name]bool{}
 		for j := range oneof.Fields().Len() {
-			number := oneof.Fields().Get(j).Number()
-			switch {
-			case alone[number] != nil:
-				moved++
-				delete(alone, number)
-			case inOneofs[number] != nil:
-				existing++
+			switch was := old.Fields().ByNumber(oneof.Fields().Get(j).Number()); {
+			case was == nil:
+			case oneofOf(was) == "":
+				alone++
+			default:
+				from[oneofOf(was)] = true
 			}
 		}
 		c.at(string(oneof.Name()), func() {
 			switch {
-			case moved > 1:
+			case alone > 1:
 				c.fail("MULTIPLE_FIELDS_MOVED_TO_ONEOF")
-			case moved == 1 && existing > 0:
+			case alone+len(from) > 1:
 				c.fail("FIELD_MOVED_TO_EXISTING_ONEOF")
 			}
 		})
 	}
 }
 
-func (c *protobufComparison) oneof(old, updated protoreflect.OneofDescriptor) {
-	for i := range old.Fields().Len() {
-		f := old.Fields().Get(i)
-		c.at(strconv.Itoa(int(f.Number())), func() {
-			if now := updated.Fields().ByNumber(f.Number()); now != nil {
-				c.fields(f, now)
-			} else {
-				c.fail("ONEOF_FIELD_REMOVED")
-			}
-		})
+// field compares what has a number in one of the messages or in both.
+func (c *protobufComparison) field(number protoreflect.FieldNumber, old, updated protoreflect.MessageDescriptor) {
+	was, now := old.Fields().ByNumber(number), updated.Fields().ByNumber(number)
+	place := now
+	if now == nil {
+		place = was
+	}
+	steps := len(c.path)
+	defer func() { c.path = c.path[:steps] }()
+	if oneof := oneofOf(place); oneof != "" {
+		c.path = append(c.path, string(oneof))
+	}
+	c.path = append(c.path, strconv.Itoa(int(number)))
+	switch {
+	case now == nil && oneofOf(was) != "":
+		if !oneofIsGone(was.ContainingOneof(), updated) {
+			c.fail("ONEOF_FIELD_REMOVED")
+		}
+	case now == nil:
+		if was.Cardinality() == protoreflect.Required {
+			c.fail("REQUIRED_FIELD_REMOVED")
+		}
+	case was == nil:
+		if now.Cardinality() == protoreflect.Required {
+			c.fail("REQUIRED_FIELD_ADDED")
+		}
+	case was.IsMap() && now.IsMap():
+		c.types(was.MapKey(), now.MapKey(), false)
+		c.types(was.MapValue(), now.MapValue(), false)
+	case was.IsMap() || now.IsMap():
+		c.fail("FIELD_KIND_CHANGED")
+	default:
+		c.types(was, now, true)
 	}
 }
 
-// fields compares a field with what it has become; one of the two may be nil.
-func (c *protobufComparison) fields(old, updated protoreflect.FieldDescriptor) {
-	switch {
-	case updated == nil:
-		if old.Cardinality() == protoreflect.Required {
-			c.fail("REQUIRED_FIELD_REMOVED")
-		}
-	case old == nil:
-		if updated.Cardinality() == protoreflect.Required {
-			c.fail("REQUIRED_FIELD_ADDED")
-		}
-	case old.IsMap() && updated.IsMap():
-		c.types(old.MapKey(), updated.MapKey(), false)
-		c.types(old.MapValue(), updated.MapValue(), false)
-	case old.IsMap() || updated.IsMap():
-		c.fail("FIELD_KIND_CHANGED")
-	default:
-		c.types(old, updated, true)
+// oneofIsGone tells whether nothing is left of a oneof, neither its name nor a field.
+func oneofIsGone(oneof protoreflect.OneofDescriptor, updated protoreflect.MessageDescriptor) bool {
+	if now := updated.Oneofs().ByName(oneof.Name()); now != nil && !now.IsSynthetic() {
+		return false
 	}
+	for i := range oneof.Fields().Len() {
+		if updated.Fields().ByNumber(oneof.Fields().Get(i).Number()) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *protobufComparison) types(old, updated protoreflect.FieldDescriptor, labels bool) {
@@ -196,10 +205,16 @@ func (c *protobufComparison) messageTypes(old, updated protoreflect.MessageDescr
 		c.fail("FIELD_NAMED_TYPE_CHANGED")
 		return
 	}
-	inside := &protobufComparison{path: []string{local(old)}, visited: c.visited}
-	inside.message(old, updated)
-	if len(inside.problems) > 0 {
+	if old.ParentFile().Path() == protobufRoot && updated.ParentFile().Path() == protobufRoot {
+		return // compared where they are defined
+	}
+	pair := messagePair{old.FullName(), updated.FullName()}
+	if _, known := c.differ[pair]; !known {
+		inside := &protobufComparison{path: strings.Split(local(old), "."), differ: c.differ}
+		inside.message(old, updated)
 		c.problems = append(c.problems, inside.problems...)
+	}
+	if c.differ[pair] {
 		c.fail("FIELD_NAMED_TYPE_CHANGED")
 	}
 }

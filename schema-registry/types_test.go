@@ -3,6 +3,7 @@ package schemaregistry
 import (
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +84,15 @@ func TestCompareProtobuf(t *testing.T) {
 		"two fields into a oneof":    {"message M { string a = 1; string b = 2; }", "message M { oneof o { string a = 1; string b = 2; } }", []string{"MULTIPLE_FIELDS_MOVED_TO_ONEOF at #/M/o"}},
 		"into an old oneof":          {"message M { string a = 1; oneof o { string b = 2; } }", "message M { oneof o { string a = 1; string b = 2; } }", []string{"FIELD_MOVED_TO_EXISTING_ONEOF at #/M/o"}},
 		"out of a oneof, dropped":    {"message M { oneof o { string a = 1; string b = 2; } }", "message M { oneof o { string a = 1; } }", []string{"ONEOF_FIELD_REMOVED at #/M/o/2"}},
+		"out of a oneof":             {"message M { oneof o { string a = 1; string b = 2; } }", "message M { string b = 2; oneof o { string a = 1; } }", nil},
+		"out of a oneof, changed":    {"message M { oneof o { string a = 1; } }", "message M { int32 a = 1; }", []string{"FIELD_SCALAR_KIND_CHANGED at #/M/1"}},
+		"into a oneof, changed":      {"message M { string a = 1; }", "message M { oneof o { int32 a = 1; } }", []string{"FIELD_SCALAR_KIND_CHANGED at #/M/o/1"}},
+		"oneof renamed":              {"message M { oneof o { string a = 1; string b = 2; } }", "message M { oneof p { string a = 1; string b = 2; } }", nil},
+		"oneof renamed, changed":     {"message M { oneof o { string a = 1; string b = 2; } }", "message M { oneof p { string a = 1; bool b = 2; } }", []string{"FIELD_SCALAR_KIND_CHANGED at #/M/p/2"}},
+		"oneof renamed, dropped":     {"message M { oneof o { string a = 1; string b = 2; } }", "message M { oneof p { string a = 1; } }", []string{"ONEOF_FIELD_REMOVED at #/M/o/2"}},
+		"oneof removed":              {"message M { oneof o { string a = 1; string b = 2; } }", "message M {}", nil},
+		"two oneofs into one":        {"message M { oneof o { string a = 1; } oneof p { string b = 2; } }", "message M { oneof o { string a = 1; string b = 2; } }", []string{"FIELD_MOVED_TO_EXISTING_ONEOF at #/M/o"}},
+		"a message is told once":     {"message N { string a = 1; } message M { N n = 1; }", "message N { int32 a = 1; } message M { N n = 1; }", []string{"FIELD_SCALAR_KIND_CHANGED at #/N/1"}},
 		"recursive messages compare": {"message M { M m = 1; int32 a = 2; }", "message M { M m = 1; int32 a = 2; }", nil},
 	} {
 		old, err := protobufFormat{}.parse(&source{content: content{Type: Protobuf, Text: head + c.old}}, true)
@@ -99,6 +109,28 @@ func TestCompareProtobuf(t *testing.T) {
 				t.Errorf("%s: %q, want %q", name, got, want)
 			}
 		}
+	}
+}
+
+func TestCompareProtobuf_GoesIntoImportedMessages(t *testing.T) {
+	t.Parallel()
+	parse := func(imported string) parsedSchema {
+		parsed, err := protobufFormat{}.parse(&source{
+			content: content{Type: Protobuf, Text: `syntax = "proto3"; import "i.proto"; message M { i.Out.In a = 1; i.Out.In b = 2; }`},
+			uses:    []usedSchema{{"i.proto", `syntax = "proto3"; package i; message Out { message In { ` + imported + ` } }`}},
+		}, true)
+		must(t, err)
+		return parsed
+	}
+	problems, err := parse("int32 x = 1;").unreadable(parse("string x = 1; In again = 2;"))
+	must(t, err)
+	want := []string{"FIELD_SCALAR_KIND_CHANGED at #/Out/In/1", "FIELD_NAMED_TYPE_CHANGED at #/M/1", "FIELD_NAMED_TYPE_CHANGED at #/M/2"}
+	var got []string
+	for _, problem := range problems {
+		got = append(got, shortened(problem))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -125,6 +157,9 @@ func TestAPI_JSONSchema(t *testing.T) {
 		{"POST", "/subjects/u/versions", typed(JSONSchema, user), 422, `{"error_code":42201,"message":"*"}`},
 		{"POST", "/subjects/u/versions", typed(JSONSchema, user, Reference{"one.json", "j", 1}), 200,
 			`{"schemaType":"JSON","guid":"*","schema":"*","version":1,"id":4,"references":[{"name":"one.json","subject":"j","version":1}]}`},
+		// The same text, of which another version of what it refers to changes the meaning.
+		{"POST", "/compatibility/subjects/u/versions/latest", typed(JSONSchema, user, Reference{"one.json", "j", 2}), 200, `{"is_compatible":true}`},
+		{"POST", "/compatibility/subjects/u/versions/latest", typed(JSONSchema, user, Reference{"one.json", "j", 3}), 422, `{"error_code":42205,"message":"*"}`},
 	})
 }
 
