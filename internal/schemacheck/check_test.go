@@ -319,6 +319,8 @@ func TestReadConfig_ReportsEveryProblem(t *testing.T) {
 		"unknown.yaml": "levels: FULL\n",
 		"twice.yaml":   "subjects:\n  a: {level: FULL}\n  a: {level: NONE}\n",
 		"empty.yaml":   "",
+		"null.yaml":    "waivers:\n- null\n",
+		"two.yaml":     "level: FULL\n---\nlevel: NONE\n",
 	})
 	_, err := ReadConfig(filepath.Join(dir, "bad.yaml"))
 	if err == nil {
@@ -336,6 +338,15 @@ func TestReadConfig_ReportsEveryProblem(t *testing.T) {
 	for _, name := range []string{"unknown.yaml", "twice.yaml"} {
 		if _, err := ReadConfig(filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), "line ") {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, want := range map[string]string{
+		"unknown.yaml": "unknown.yaml is not usable: line 1: there is no key levels",
+		"null.yaml":    "null.yaml is not usable: line 2: a waiver says nothing",
+		"two.yaml":     "two.yaml is not usable: it has several documents, of which only the first would count",
+	} {
+		if _, err := ReadConfig(filepath.Join(dir, name)); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", name, err, want)
 		}
 	}
 	if _, err := ReadConfig(filepath.Join(dir, "empty.yaml")); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -69,33 +70,50 @@ func ReadConfig(path string) (*Config, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s is not usable: %s", path, plainly(err))
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s is not usable: it has several documents, of which only the first would count", path)
 	}
 	var tree yaml.Node
 	if err := yaml.Unmarshal(text, &tree); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	c.locate(&tree)
+	if err := c.locate(&tree); err != nil {
+		return nil, fmt.Errorf("%s is not usable: %w", path, err)
+	}
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("%s is not usable:\n%w", path, err)
 	}
 	return c, nil
 }
 
+// plainly words an error of the YAML library for who does not know this program's types.
+func plainly(err error) string {
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:\n  ")
+	return unknownKey.ReplaceAllString(text, "there is no key $1")
+}
+
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
 // locate notes where each waiver stands.
-func (c *Config) locate(tree *yaml.Node) {
+func (c *Config) locate(tree *yaml.Node) error {
 	if len(tree.Content) == 0 {
-		return
+		return nil
 	}
 	top := tree.Content[0].Content
 	for i := 0; i+1 < len(top); i += 2 {
 		if top[i].Value != "waivers" {
 			continue
 		}
+		if len(top[i+1].Content) != len(c.Waivers) {
+			return fmt.Errorf("line %d: a waiver says nothing", top[i+1].Line)
+		}
 		for j, node := range top[i+1].Content {
 			c.Waivers[j].line, c.Waivers[j].column = node.Line, node.Column
 		}
 	}
+	return nil
 }
 
 func (c *Config) validate() error {

@@ -132,12 +132,12 @@ func readCommitted(ctx context.Context, name, revision, file string) (*schemafil
 	full := path.Join(repo.prefix, filepath.ToSlash(file))
 	commit := repo.commit(ctx, revision)
 	if commit == "" {
-		return nil, &UnreachableError{fmt.Errorf("git knows no revision %s here: fetch it first", revision)}
+		return nil, &UnreachableError{repo.unknown(ctx, revision)}
 	}
 	if repo.prefix = path.Dir(full) + "/"; repo.prefix == "./" {
 		repo.prefix = ""
 	}
-	state, err := repo.schemas(ctx, commit)
+	state, _, err := repo.schemas(ctx, commit)
 	if err != nil {
 		return nil, &UnreachableError{err}
 	}

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/postrider/postrider/schema-registry/schemafiles"
@@ -39,7 +41,7 @@ func (r *repository) git(ctx context.Context, stdin io.Reader, args ...string) (
 	cmd := exec.CommandContext(ctx, "git", append(settings, args...)...)
 	cmd.Dir, cmd.Stdin = r.dir, stdin
 	// Messages are repeated to the user, who may search for them; nothing is to be locked.
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0")
+	cmd.Env = append(environment(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -61,6 +63,16 @@ func (r *repository) git(ctx context.Context, stdin io.Reader, args ...string) (
 	return nil, fmt.Errorf("git %s in %s: %s", args[0], r.dir, message)
 }
 
+// environment is that of this process without GIT_DIR where it stands alone, as git sets it
+// for hooks: git would take the directory for the top of the work tree.
+func environment() []string {
+	env := os.Environ()
+	if os.Getenv("GIT_WORK_TREE") != "" {
+		return env
+	}
+	return slices.DeleteFunc(env, func(variable string) bool { return strings.HasPrefix(variable, "GIT_DIR=") })
+}
+
 // commit returns the commit that a revision names; "" if git knows none.
 func (r *repository) commit(ctx context.Context, revision string) string {
 	out, err := r.git(ctx, nil, "rev-parse", "--verify", "--quiet", revision+"^{commit}")
@@ -70,25 +82,66 @@ func (r *repository) commit(ctx context.Context, revision string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// schemas returns the schema files below the directory at a commit: blobs by path.
-func (r *repository) schemas(ctx context.Context, commit string) (map[string]string, error) {
+// schemas returns the schema files below the directory at a commit: blobs by path, and which
+// of the paths are symbolic links to them.
+func (r *repository) schemas(ctx context.Context, commit string) (blobs map[string]string, links []string, err error) {
+	if blobs, links, err = r.list(ctx, commit); err != nil {
+		return nil, nil, err
+	}
+	return blobs, links, r.followLinks(ctx, commit, blobs, links)
+}
+
+// elsewhere returns the first schema file that a commit has outside the directory; "" for none.
+func (r *repository) elsewhere(ctx context.Context, commit string) (string, error) {
+	top := &repository{dir: r.dir}
+	blobs, _, err := top.list(ctx, commit)
+	if err != nil {
+		return "", err
+	}
+	for _, path := range slices.Sorted(maps.Keys(blobs)) {
+		if _, ours := r.schemaPath(path); !ours {
+			return path, nil
+		}
+	}
+	return "", nil
+}
+
+// list is schemas but for links, whose blobs are where they lead.
+func (r *repository) list(ctx context.Context, commit string) (blobs map[string]string, links []string, err error) {
 	args := []string{"ls-tree", "-r", "-z", "--full-tree", commit}
 	if r.prefix != "" {
 		args = append(args, "--", r.prefix)
 	}
 	out, err := r.git(ctx, nil, args...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	blobs := make(map[string]string)
+	blobs = make(map[string]string)
 	for entry := range strings.SplitSeq(string(out), "\x00") {
 		meta, name, ok := strings.Cut(entry, "\t")
 		fields := strings.Fields(meta)
 		if name, ours := r.schemaPath(name); ok && ours && len(fields) == 3 && fields[1] == "blob" {
 			blobs[name] = fields[2]
+			if fields[0] == linkMode {
+				links = append(links, name)
+			}
 		}
 	}
-	return blobs, nil
+	return blobs, links, nil
+}
+
+// shallow tells whether the clone lacks a part of the history.
+func (r *repository) shallow(ctx context.Context) bool {
+	out, err := r.git(ctx, nil, "rev-parse", "--is-shallow-repository")
+	return err == nil && strings.TrimSpace(string(out)) == "true"
+}
+
+// unknown is the error where git does not know a revision.
+func (r *repository) unknown(ctx context.Context, revision string) error {
+	if r.shallow(ctx) {
+		return fmt.Errorf("git knows no revision %s here, for this clone is shallow: git fetch --unshallow (in CI, a checkout with fetch-depth: 0), and git fetch origin for a branch", revision)
+	}
+	return fmt.Errorf("git knows no revision %s here: commit it first, or fetch it (git fetch origin)", revision)
 }
 
 // schemaPath turns a path of the repository into one below the directory and tells whether

@@ -31,14 +31,17 @@ func (g *gitHistory) read(ctx context.Context, t *tree) error {
 	}
 	commit := repo.commit(ctx, g.revision)
 	if commit == "" {
-		return fmt.Errorf("git knows no revision %s here: commit it first, or fetch it (git fetch origin)", g.revision)
+		return repo.unknown(ctx, g.revision)
 	}
-	tip, err := repo.schemas(ctx, commit)
+	tip, links, err := repo.schemas(ctx, commit)
 	if err != nil {
 		return err
 	}
 	texts, err := repo.blobs(ctx, slices.Collect(maps.Values(tip)))
 	if err != nil {
+		return err
+	}
+	if err := repo.notInLFS(tip, texts); err != nil {
 		return err
 	}
 	moved, err := repo.renames(ctx, commit)
@@ -48,21 +51,31 @@ func (g *gitHistory) read(ctx context.Context, t *tree) error {
 	past := &past{tree: t, now: moved}
 	broken := past.latest(g.revision, tip, texts)
 	if len(tip) == 0 {
+		other, err := repo.elsewhere(ctx, commit)
+		if err != nil {
+			return err
+		}
 		t.note("%s has no schema in this directory, so that all are new", g.revision)
+		if other != "" {
+			t.note("%s has %s: if this directory was moved, check it out (git worktree add) and compare with dir:PATH", g.revision, other)
+		}
 	}
 	all := slices.ContainsFunc(t.subjects, func(s *subject) bool { return transitive(s.level) })
 	if !all && len(broken) == 0 {
 		return nil
+	}
+	why := "a transitive level compares with all earlier versions"
+	if !all {
+		why = broken[0] + " is no schema on " + g.revision + ", so that the one before it is needed"
+	}
+	if len(links) > 0 {
+		return repo.noHistory(links, why)
 	}
 	oldest, err := repo.cutOff(ctx, commit)
 	if err != nil {
 		return err
 	}
 	if oldest != "" {
-		why := "a transitive level compares with all earlier versions"
-		if !all {
-			why = broken[0] + " is no schema on " + g.revision + ", so that the one before it is needed"
-		}
 		return fmt.Errorf("the history of %s ends at commit %.7s, for this clone is shallow, and %s: git fetch --unshallow (in CI, a checkout with fetch-depth: 0)",
 			g.revision, oldest, why)
 	}

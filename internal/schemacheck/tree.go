@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -190,6 +191,9 @@ func (t *tree) setDefaultLevel() {
 	}
 }
 
+// configNames are what people call their schemas.yaml.
+var configNames = [...]string{ConfigName, "schemas.yml"}
+
 // others are extensions of files with Avro schemas in languages that are not read.
 var others = map[string]string{
 	".avdl": "Avro IDL is not read: make .avsc files of it (avro-tools idl2schemata) and check those",
@@ -198,18 +202,39 @@ var others = map[string]string{
 
 // lookForOthers warns of files that a user may think are checked.
 func (t *tree) lookForOthers() error {
-	return fs.WalkDir(os.DirFS(t.dir), ".", func(name string, entry fs.DirEntry, err error) error {
+	tree := os.DirFS(t.dir)
+	return fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return nil //nolint:nilerr // schemafiles.Find has reported it
 		case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != ".":
 			return fs.SkipDir
 		}
-		if message, ok := others[filepath.Ext(name)]; ok && !entry.IsDir() {
+		if message := t.unreadBecause(tree, name, entry); message != "" {
 			t.add(name, SeverityWarning, RuleNotRead, errors.New(message))
 		}
 		return nil
 	})
+}
+
+// unreadBecause says why a file is not read that looks as if it were; "" for all others.
+func (t *tree) unreadBecause(tree fs.FS, name string, entry fs.DirEntry) string {
+	extension := path.Ext(name)
+	switch {
+	case entry.IsDir():
+		return ""
+	case entry.Type()&fs.ModeSymlink != 0:
+		if info, err := fs.Stat(tree, name); err == nil && info.IsDir() {
+			return "a symbolic link to a directory is not followed: check that directory too"
+		}
+	case extension != schemafiles.Extension && strings.EqualFold(extension, schemafiles.Extension):
+		return "its name has to end with " + schemafiles.Extension + " in small letters to be read"
+	case entry.Name() == configNames[0] && name != configNames[0], entry.Name() == configNames[1]:
+		if t.display(name) != path.Clean(filepath.ToSlash(t.config.Path)) {
+			return "only " + t.display(ConfigName) + " is read"
+		}
+	}
+	return others[extension]
 }
 
 // unread says what was found in place of schemas.
@@ -229,10 +254,25 @@ func (t *tree) locator() *locator {
 
 // removed reports a schema that was there before.
 func (t *tree) removed(path, subject, from string) {
+	for _, s := range t.subjects {
+		if s.file.Path == path {
+			t.renamed(s, subject, from)
+			return
+		}
+	}
 	t.report.Problems = append(t.report.Problems, &Problem{
 		File: t.display(path), Severity: SeverityWarning, Rule: RuleRemoved, Subject: subject,
 		Message: fmt.Sprintf("%s is on %s and no schema has it any more", subject, from),
 		Fix:     "put it back while there are readers or events of it",
+	})
+}
+
+// renamed reports a schema whose file has another one now.
+func (t *tree) renamed(s *subject, was, from string) {
+	t.report.Problems = append(t.report.Problems, &Problem{
+		File: t.display(s.file.Path), Severity: SeverityWarning, Rule: RuleRemoved, Subject: was,
+		Message: fmt.Sprintf("%s is on %s and this file has %s in its place, another subject, which was not compared with it", was, from, s.name),
+		Fix:     fmt.Sprintf("keep the name while there are readers or events of it, or say in %s that %s has this file", ConfigName, was),
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/postrider/postrider/schema-registry/avroschema"
 )
@@ -87,6 +88,8 @@ func Find(tree fs.FS) (sources []Source, unreadable []*Problem, err error) {
 			unreadable = append(unreadable, &Problem{name, err})
 		case entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && name != ".":
 			return fs.SkipDir
+		case !entry.IsDir() && path.Ext(name) == Extension && !utf8.ValidString(name):
+			unreadable = append(unreadable, &Problem{name, errors.New("the name of the file is not UTF-8: rename it")})
 		case !entry.IsDir() && path.Ext(name) == Extension:
 			if text, err := fs.ReadFile(tree, name); err != nil {
 				unreadable = append(unreadable, &Problem{name, err})
