@@ -65,7 +65,7 @@ var avroDescriptions = map[avroschema.IncompatibilityType]string{
 	avroschema.ReaderFieldMissingDefaultValue: "The field '%[4]s' at path '%[3]s' in the %[1]s schema has no default value and is missing in the %[2]s schema",
 }
 
-func (p *avroParsed) unreadable(writer parsedSchema) ([]string, error) {
+func (p *avroParsed) unreadable(writer parsedSchema, _ bool) ([]string, error) {
 	problems := avroschema.RepeatedIncompatibilities(p.schema, writer.(*avroParsed).schema)
 	texts := make([]string, len(problems))
 	for i, problem := range problems {

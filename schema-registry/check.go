@@ -72,7 +72,7 @@ func (r *Registry) conflicts(v view, config *Config, subject string, c *content,
 		earlier = earlier[len(earlier)-1:]
 	}
 	for _, old := range slices.Backward(earlier) {
-		problems, err := r.compare(v, level, subject, c, parsed, old)
+		problems, err := r.compare(v, config, subject, c, parsed, old)
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +88,7 @@ func (r *Registry) conflicts(v view, config *Config, subject string, c *content,
 const largestShown = 10 << 10
 
 // compare tells what is wrong between a schema and one version.
-func (r *Registry) compare(v view, level Level, subject string, c *content, parsed parsedSchema, old version) ([]string, error) {
+func (r *Registry) compare(v view, config *Config, subject string, c *content, parsed parsedSchema, old version) ([]string, error) {
 	if c.Type != old.schema.Type {
 		return []string{"Incompatible because of different schema type"}, nil
 	}
@@ -96,13 +96,14 @@ func (r *Registry) compare(v view, level Level, subject string, c *content, pars
 	if err != nil {
 		return nil, err
 	}
+	level := config.Level
 	var problems []string
 	add := func(reader, writer parsedSchema, names ...any) {
 		if err != nil {
 			return
 		}
 		var found []string
-		found, err = reader.unreadable(writer)
+		found, err = reader.unreadable(writer, config.lenient())
 		for _, problem := range found {
 			problems = append(problems, fmt.Sprintf(problem, names...))
 		}

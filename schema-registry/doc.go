@@ -36,6 +36,6 @@
 // it durable, and a change sees what every change before it has done, in this process or in
 // another one on the same Postgres.
 //
-// Compatibility of JSON Schemas is not decided but for trivial changes: a request that would
-// need it is refused, never half obeyed.
+// Compatibility of JSON Schemas is decided up to draft 7, that of newer drafts only for trivial
+// changes: a request that would need more is refused, never half obeyed.
 package schemaregistry

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // FuzzHandler sends any request to a registry that has something of everything.
@@ -41,6 +43,32 @@ func FuzzHandler(f *testing.F) {
 			if resp.Code >= 500 {
 				t.Fatalf("%s %s %q: %d %s", method, target, body, resp.Code, resp.Body)
 			}
+		}
+	})
+}
+
+// FuzzCompareJSONSchemas compares what is a schema and what is not. Every schema fits itself.
+func FuzzCompareJSONSchemas(f *testing.F) {
+	f.Add(`{"type":["object","null"],"properties":{"a":{"$ref":"#"}},"required":["a"]}`, `{"properties":{"a":{"oneOf":[{"$ref":"#/properties/a"},true]}}}`)
+	f.Add(`{"items":[{"enum":[1,"a"]},{"not":{}}],"additionalItems":{"multipleOf":0}}`, `{"items":false,"maxItems":1e400}`)
+	f.Add(`{"patternProperties":{"^a":{"allOf":[]}},"dependencies":{"a":["b"],"c":{}}}`, `{"properties":{"ab":{"const":null}}}`)
+	f.Fuzz(func(t *testing.T, old, updated string) {
+		docs := make([]any, 2)
+		for i, text := range []string{old, updated} {
+			var err error
+			if docs[i], err = jsonschema.UnmarshalJSON(strings.NewReader(text)); err != nil {
+				t.Skip("no JSON")
+			}
+		}
+		a, err := loadJSONSchema(docs[0], nil)
+		if err != nil {
+			return
+		}
+		if b, err := loadJSONSchema(docs[1], nil); err == nil {
+			_, _ = compareJSONSchemas(a, b)
+		}
+		if problems, err := compareJSONSchemas(a, a); err == nil && len(problems) > 0 {
+			t.Errorf("%s does not fit itself: %v", old, problems)
 		}
 	})
 }

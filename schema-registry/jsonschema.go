@@ -21,7 +21,7 @@ func (jsonFormat) parse(src *source, _ bool) (parsedSchema, error) {
 	if err != nil {
 		return nil, src.invalid("%v", err)
 	}
-	used := map[string]any{}
+	used := jsonReferences{}
 	bareUsed := map[string]any{}
 	for _, u := range src.uses {
 		if used[u.name], err = jsonschema.UnmarshalJSON(strings.NewReader(u.text)); err != nil {
@@ -31,7 +31,7 @@ func (jsonFormat) parse(src *source, _ bool) (parsedSchema, error) {
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft7)
-	compiler.UseLoader(jsonReferences(used))
+	compiler.UseLoader(used)
 	if err := compiler.AddResource(jsonRoot, doc); err != nil {
 		return nil, src.invalid("%v", err)
 	}
@@ -50,7 +50,7 @@ func (jsonFormat) parse(src *source, _ bool) (parsedSchema, error) {
 	if err != nil {
 		return nil, src.invalid("%v", err)
 	}
-	return &jsonParsed{text.String(), string(sorted), string(bare)}, nil
+	return &jsonParsed{text.String(), string(sorted), string(bare), doc, used}, nil
 }
 
 // jsonReferences finds a schema by the name of a reference: it is the URL, or its end where
@@ -114,6 +114,8 @@ type jsonParsed struct {
 	text   string
 	sorted string
 	bare   string // sorted, without annotations, and with what it refers to
+	doc    any
+	used   jsonReferences
 }
 
 func (p *jsonParsed) canonical() string       { return p.text }
@@ -126,12 +128,36 @@ func (p *jsonParsed) same(other parsedSchema) bool {
 	return ok && p.sorted == o.sorted
 }
 
-// unreadable decides only what is certain. Confluent's registry has some hundred rules for
-// the rest; a wrong answer would break consumers, so there is none.
-func (p *jsonParsed) unreadable(writer parsedSchema) ([]string, error) {
-	if p.bare == writer.(*jsonParsed).bare {
+// unreadable refuses to decide what the rules do not cover: a wrong answer would break
+// consumers.
+func (p *jsonParsed) unreadable(writer parsedSchema, lenient bool) ([]string, error) {
+	other := writer.(*jsonParsed)
+	if p.bare == other.bare {
 		return nil, nil
 	}
-	return nil, notPermitted("Whether JSON Schemas that differ in more than annotations are compatible is not decided by this registry. " +
-		"Compare them yourself, and set the subject's compatibility to NONE to register")
+	problems, err := p.changesFrom(other)
+	if err != nil {
+		return nil, notPermitted("Whether these JSON Schemas are compatible is not decided by this registry (%v). "+
+			"Compare them yourself, and set the subject's compatibility to NONE to register", err)
+	}
+	var texts []string
+	for _, problem := range problems {
+		if !lenient || !jsonLenient[problem.change] {
+			texts = append(texts, problem.String())
+		}
+	}
+	return texts, nil
+}
+
+// changesFrom returns the changes from another schema to this one that do harm.
+func (p *jsonParsed) changesFrom(other *jsonParsed) ([]jsonProblem, error) {
+	old, err := loadJSONSchema(other.doc, other.used)
+	if err != nil {
+		return nil, err
+	}
+	updated, err := loadJSONSchema(p.doc, p.used)
+	if err != nil {
+		return nil, err
+	}
+	return compareJSONSchemas(old, updated)
 }

@@ -41,8 +41,8 @@ type parsedSchema interface {
 	likeness() likeness
 	// unreadable tells why what was written with writer, of the same type, cannot be read
 	// with this schema. In the texts, %[1]s stands for this one and %[2]s for the writer's.
-	// The error is a refusal to decide.
-	unreadable(writer parsedSchema) ([]string, error)
+	// lenient lets pass what the policy LENIENT does. The error is a refusal to decide.
+	unreadable(writer parsedSchema, lenient bool) ([]string, error)
 }
 
 // likeness is a hash.

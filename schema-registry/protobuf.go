@@ -151,6 +151,6 @@ func (p *protobufParsed) same(other parsedSchema) bool {
 	return ok && p.text == o.text
 }
 
-func (p *protobufParsed) unreadable(writer parsedSchema) ([]string, error) {
+func (p *protobufParsed) unreadable(writer parsedSchema, _ bool) ([]string, error) {
 	return compareProtobuf(writer.(*protobufParsed).file, p.file), nil
 }

@@ -53,6 +53,11 @@ func (c *Config) hasDefaults() bool {
 	return c.DefaultMetadata != nil || c.OverrideMetadata != nil || c.DefaultRuleSet != nil || c.OverrideRuleSet != nil
 }
 
+// lenient tells whether the policy of comparing is the one that lets more pass.
+func (c *Config) lenient() bool {
+	return c.CompatibilityPolicy != nil && *c.CompatibilityPolicy == "LENIENT"
+}
+
 func (c *Config) normalizes() bool { return c.Normalize != nil && *c.Normalize }
 
 // ConfigUpdate changes some settings of a Config.

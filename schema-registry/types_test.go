@@ -122,7 +122,7 @@ func TestCompareProtobuf_GoesIntoImportedMessages(t *testing.T) {
 		must(t, err)
 		return parsed
 	}
-	problems, err := parse("int32 x = 1;").unreadable(parse("string x = 1; In again = 2;"))
+	problems, err := parse("int32 x = 1;").unreadable(parse("string x = 1; In again = 2;"), false)
 	must(t, err)
 	want := []string{"FIELD_SCALAR_KIND_CHANGED at #/Out/In/1", "FIELD_NAMED_TYPE_CHANGED at #/M/1", "FIELD_NAMED_TYPE_CHANGED at #/M/2"}
 	var got []string
@@ -139,6 +139,7 @@ func TestAPI_JSONSchema(t *testing.T) {
 	compact := `{"type":"object","properties":{"a":{"type":"string"}}}`
 	titled := `{"title":"T","type":"object","properties":{"a":{"type":"string"}}}`
 	changed := `{"type":"object","properties":{"a":{"type":"integer"}}}`
+	more := `{"type":"object","properties":{"a":{"type":"string"},"b":{"type":"string"}}}`
 	user := `{"type":"object","properties":{"o":{"$ref":"one.json"}}}`
 	answer := func(version, id int, text string) string {
 		body, _ := json.Marshal(map[string]any{"schemaType": "JSON", "guid": guidOf(text), "schema": text, "version": version, "id": id})
@@ -150,16 +151,23 @@ func TestAPI_JSONSchema(t *testing.T) {
 		{"POST", "/subjects/j/versions", typed(JSONSchema, one), 200, answer(1, 1, compact)},
 		{"POST", "/subjects/j/versions", typed(JSONSchema, compact), 200, answer(1, 1, compact)},
 		{"POST", "/subjects/j/versions", typed(JSONSchema, titled), 200, answer(2, 2, titled)},
-		{"POST", "/subjects/j/versions", typed(JSONSchema, changed), 422, `{"error_code":42205,"message":"*"}`},
-		{"POST", "/compatibility/subjects/j/versions/latest", typed(JSONSchema, changed), 422, `{"error_code":42205,"message":"*"}`},
-		{"PUT", "/config/j", `{"compatibility":"NONE"}`, 200, `{"compatibility":"NONE"}`},
+		{"POST", "/subjects/j/versions", typed(JSONSchema, changed), 409, `{"error_code":409,"message":"*"}`},
+		{"POST", "/compatibility/subjects/j/versions/latest?verbose=true", typed(JSONSchema, changed), 200,
+			`{"is_compatible":false,"messages":["{errorType:\"TYPE_CHANGED\", description:\"At path '#/properties/a' the new schema differs from the old schema\"}",` +
+				`"{oldSchemaVersion: 2}","{oldSchema: '` + strings.ReplaceAll(titled, `"`, `\"`) + `'}","{validateFields: 'false', compatibility: 'BACKWARD'}"]}`},
+		{"POST", "/compatibility/subjects/j/versions/latest", typed(JSONSchema, `{"$schema":"https://json-schema.org/draft/2020-12/schema"}`), 422, `{"error_code":42205,"message":"*"}`},
+		// More of a property that was free before does harm, unless one is lenient.
+		{"POST", "/compatibility/subjects/j/versions/latest", typed(JSONSchema, more), 200, `{"is_compatible":false}`},
+		{"PUT", "/config/j", `{"compatibilityPolicy":"LENIENT"}`, 200, `{"compatibilityPolicy":"LENIENT"}`},
+		{"POST", "/compatibility/subjects/j/versions/latest", typed(JSONSchema, more), 200, `{"is_compatible":true}`},
+		{"PUT", "/config/j", `{"compatibility":"NONE","compatibilityPolicy":null}`, 200, `{"compatibility":"NONE"}`},
 		{"POST", "/subjects/j/versions", typed(JSONSchema, changed), 200, answer(3, 3, changed)},
 		{"POST", "/subjects/u/versions", typed(JSONSchema, user), 422, `{"error_code":42201,"message":"*"}`},
 		{"POST", "/subjects/u/versions", typed(JSONSchema, user, Reference{"one.json", "j", 1}), 200,
 			`{"schemaType":"JSON","guid":"*","schema":"*","version":1,"id":4,"references":[{"name":"one.json","subject":"j","version":1}]}`},
 		// The same text, of which another version of what it refers to changes the meaning.
 		{"POST", "/compatibility/subjects/u/versions/latest", typed(JSONSchema, user, Reference{"one.json", "j", 2}), 200, `{"is_compatible":true}`},
-		{"POST", "/compatibility/subjects/u/versions/latest", typed(JSONSchema, user, Reference{"one.json", "j", 3}), 422, `{"error_code":42205,"message":"*"}`},
+		{"POST", "/compatibility/subjects/u/versions/latest", typed(JSONSchema, user, Reference{"one.json", "j", 3}), 200, `{"is_compatible":false}`},
 	})
 }
 
