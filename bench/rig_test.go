@@ -172,24 +172,29 @@ func (r *rig) ends(topic string) (ends map[int32]int64, records int64) {
 	return ends, records
 }
 
-// usedTopic makes a topic with a record in each partition, as many as are returned: what the
-// broker does when a partition is written to for the first time is no part of any rate.
+// usedTopic makes a topic with a few records in each partition, as many as are returned: what
+// the broker does when a partition is written to for the first time is no part of any rate.
+// It makes the partition's indexes, files of 10 MB, when it has 4 kB and is given more.
 func (r *rig) usedTopic(partitions int) (topic string, records int64) {
 	r.b.Helper()
 	topic = testserver.Topic(r.b, partitions)
-	client, err := kgo.NewClient(kgo.SeedBrokers(testserver.Kafka(r.b)...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(testserver.Kafka(r.b)...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		r.b.Fatal(err)
 	}
 	defer client.Close()
-	first := make([]*kgo.Record, partitions)
-	for n := range first {
-		first[n] = &kgo.Record{Topic: topic, Partition: int32(n), Value: []byte("first")}
+	const rounds = 3
+	for range rounds {
+		first := make([]*kgo.Record, partitions)
+		for n := range first {
+			first[n] = &kgo.Record{Topic: topic, Partition: int32(n), Value: make([]byte, 5000)}
+		}
+		if err := client.ProduceSync(r.b.Context(), first...).FirstErr(); err != nil {
+			r.b.Fatalf("produce to %s: %v", topic, err)
+		}
 	}
-	if err := client.ProduceSync(r.b.Context(), first...).FirstErr(); err != nil {
-		r.b.Fatalf("produce to %s: %v", topic, err)
-	}
-	return topic, int64(partitions)
+	return topic, int64(rounds * partitions)
 }
 
 // pause lets time pass that is measured.

@@ -125,14 +125,16 @@ func (b *block) capacity() int {
 	return cap(b.bytes) + cap(b.records)*recordOverhead + cap(b.headers)*headerOverhead
 }
 
-// blockPool keeps empty blocks for the next use, of limit bytes together. The one that came
-// last is taken first: in a row each of them would grow in time to the size of a full one,
-// however few are needed at once.
+// blockPool keeps empty blocks for the next use. The one that came last is taken first: in a
+// row each of them would grow in time to the size of a full one, however few are needed at
+// once. What is on its way counts too, or the blocks of a moment that needed many small ones
+// would stay beside the large ones that came after.
 type blockPool struct {
 	mu    sync.Mutex
 	spare []*block
-	bytes int
-	limit int
+	bytes int // that the spare ones take
+	lent  int // sizes of the others, as the budget counts them
+	limit int // of both together, about
 }
 
 // take returns an empty block.
@@ -150,12 +152,20 @@ func (p *blockPool) take() *block {
 	return b
 }
 
-// put empties a block and keeps it, if there is room.
-func (p *blockPool) put(b *block) {
-	b.reset()
+// lend counts a block that is on its way, until it is put back.
+func (p *blockPool) lend(b *block) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.bytes+b.capacity() <= p.limit {
+	p.lent += b.size
+}
+
+// put empties a block and keeps it, if there is room.
+func (p *blockPool) put(b *block) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lent -= b.size
+	b.reset()
+	if p.lent+p.bytes+b.capacity() <= p.limit {
 		p.spare = append(p.spare, b)
 		p.bytes += b.capacity()
 	}

@@ -2,15 +2,21 @@ package relay
 
 import "testing"
 
+// fullBlock returns a block as the encoder hands it over.
+func fullBlock(bytes int) *block {
+	return &block{bytes: make([]byte, bytes), records: make([]blockRecord, 1), headers: make([]headerSpans, 1), size: bytes}
+}
+
 func TestBlockPool_KeepsEmptyBlocksUpToItsLimit(t *testing.T) {
 	t.Parallel()
 	p := blockPool{limit: 1 << 20}
 	for range 100 {
-		b := &block{bytes: make([]byte, 1, 300<<10), records: make([]blockRecord, 1), headers: make([]headerSpans, 1)}
+		b := fullBlock(300 << 10)
+		p.lend(b)
 		p.put(b)
 	}
-	if len(p.spare) != 3 || p.bytes > p.limit {
-		t.Errorf("%d blocks of 300 kB are kept, %d bytes, limit %d", len(p.spare), p.bytes, p.limit)
+	if len(p.spare) != 3 || p.bytes > p.limit || p.lent != 0 {
+		t.Errorf("%d blocks of 300 kB are kept, %d bytes, and %d are lent; the limit is %d", len(p.spare), p.bytes, p.lent, p.limit)
 	}
 	for range 4 { // one more than there are
 		if b := p.take(); len(b.bytes)+len(b.records)+len(b.headers) != 0 {
@@ -19,6 +25,26 @@ func TestBlockPool_KeepsEmptyBlocksUpToItsLimit(t *testing.T) {
 	}
 	if p.bytes != 0 {
 		t.Errorf("%d bytes are kept in no block", p.bytes)
+	}
+}
+
+// Else what a moment of many small blocks has left would stay beside the large ones.
+func TestBlockPool_CountsWhatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	p := blockPool{limit: 1 << 20}
+	large := fullBlock(900 << 10)
+	p.lend(large)
+	for range 10 {
+		b := fullBlock(50 << 10)
+		p.lend(b)
+		p.put(b)
+	}
+	if len(p.spare) != 2 {
+		t.Errorf("%d blocks of 50 kB are kept beside 900 kB on their way, want 2 under a limit of 1 MiB", len(p.spare))
+	}
+	p.put(large)
+	if p.lent != 0 {
+		t.Errorf("%d bytes are lent, though all blocks came back", p.lent)
 	}
 }
 

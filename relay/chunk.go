@@ -9,6 +9,9 @@ import (
 // operation more often.
 const chunkSize = 128 << 10
 
+// chunkSlack is room for the message that fills a chunk.
+const chunkSlack = 8 << 10
+
 // chunkCount bounds the chunks that exist, and with them what is read ahead of the
 // encoder. A transaction of any size passes through them piece by piece.
 const chunkCount = 16
@@ -41,6 +44,9 @@ func (c *chunk) reset() {
 func (c *chunk) full() bool { return len(c.buf) >= chunkSize }
 
 func (c *chunk) appendWAL(msg []byte) {
+	if c.buf == nil {
+		c.buf = make([]byte, 0, chunkSize+chunkSlack)
+	}
 	c.buf = binary.LittleEndian.AppendUint32(c.buf, uint32(len(msg)))
 	c.buf = append(c.buf, tagWAL)
 	c.buf = append(c.buf, msg...)

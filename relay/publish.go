@@ -69,7 +69,7 @@ func newPublisher(cl *cluster, cfg *Config, cp *Checkpoint, status *Status, m *m
 		in:      make(chan *block, 4),
 		results: make(chan result, 256), // so that a response never waits for us
 
-		blocks:  blockPool{limit: cfg.Kafka.MaxInFlightBytes},
+		blocks:  blockPool{limit: cfg.Kafka.MaxInFlightBytes * 5 / 4}, // blocks have some room beyond what is in them
 		limit:   int64(cfg.Kafka.MaxInFlightBytes),
 		budget:  semaphore.NewWeighted(int64(cfg.Kafka.MaxInFlightBytes)),
 		brokers: make(map[int32]*broker),
@@ -88,6 +88,7 @@ func (p *Publisher) submit(ctx context.Context, b *block) error {
 	if err := p.budget.Acquire(ctx, int64(b.size)); err != nil {
 		return err
 	}
+	p.blocks.lend(b)
 	select {
 	case p.in <- b:
 		return nil

@@ -98,7 +98,7 @@ func limitMemory(cfg relay.Config, r *relay.Relay) {
 	if inFlight == 0 {
 		inFlight = relay.DefaultMaxInFlightBytes
 	}
-	limit := int64(4*inFlight) + 24<<20
+	limit := int64(4*inFlight) + 18<<20
 	debug.SetMemoryLimit(limit)
 	if cfg.OnPoison != "halt-key" {
 		return
