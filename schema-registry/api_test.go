@@ -378,6 +378,31 @@ func TestAPI_MetadataIsPartOfTheIdentity(t *testing.T) {
 	})
 }
 
+func TestAPI_ReservedFields(t *testing.T) {
+	reserving := func(schemaType, schema, fields string) string {
+		text, _ := json.Marshal(map[string]any{"schema": schema, "schemaType": schemaType,
+			"metadata": map[string]any{"properties": map[string]any{"confluent:reserved": fields}}})
+		return string(text)
+	}
+	const known = `{"id":"*","version":1,"guid":"*","schemaType":"AVRO","schema":"*","metadata":"*"}`
+	onEachHandler(t, []exchange{
+		{"POST", "/subjects/s/versions", reserving(Avro, record("a"), "a"), 200, known},
+		{"PUT", "/config", `{"validateFields":true,"compatibility":"NONE"}`, 200, `{"validateFields":true,"compatibility":"NONE"}`},
+		{"POST", "/subjects/t/versions", reserving(Avro, record("a"), "b, a,"), 409, fail(409, `Schema being registered is incompatible with an earlier schema for subject "t", details: [`+
+			`The new schema has field 'a', which its metadata reserves., {validateFields: 'true', compatibility: 'NONE'}]`)},
+		{"POST", "/subjects/t/versions", reserving(JSONSchema, `{"properties":{"a":{}}}`, "a"), 409, `{"error_code":409,"message":"*"}`},
+		{"POST", "/subjects/t/versions", reserving(Protobuf, `syntax = "proto3"; message M { string a = 1; }`, "a"), 409, `{"error_code":409,"message":"*"}`},
+		{"POST", "/subjects/t/versions", reserving(Avro, record("a"), "b"), 200, known},
+		{"POST", "/subjects/t/versions", reserving(Avro, record("c"), "a"), 409, `{"error_code":409,"message":"*"}`},
+		{"POST", "/compatibility/subjects/t/versions/latest", reserving(Avro, record("c"), "a"), 200, `{"is_compatible":false}`},
+		{"POST", "/compatibility/subjects/t/versions/latest", reserving(Avro, record("c"), "a,b"), 200, `{"is_compatible":true}`},
+		// What is registered already is answered.
+		{"POST", "/subjects/s/versions", reserving(Avro, record("a"), "a"), 200, known},
+		{"PUT", "/config/t", `{"validateFields":false}`, 200, `{"validateFields":false}`},
+		{"POST", "/compatibility/subjects/t/versions/latest", reserving(Avro, record("a?"), "a"), 200, `{"is_compatible":true}`},
+	})
+}
+
 func TestAPI_VersionInMetadata(t *testing.T) {
 	a := record("a")
 	asked := func(version int) string {

@@ -168,6 +168,13 @@ func (p *jsonParsed) same(other parsedSchema) bool {
 	return ok && p.sorted == o.sorted
 }
 
+func (p *jsonParsed) hasField(name string) bool {
+	attributes, _ := p.doc.(map[string]any)
+	properties, _ := attributes["properties"].(map[string]any)
+	_, ok := properties[name]
+	return ok
+}
+
 // unreadable refuses to decide what the rules do not cover: a wrong answer would break
 // consumers.
 func (p *jsonParsed) unreadable(writer parsedSchema, lenient bool) ([]string, error) {

@@ -151,6 +151,16 @@ func (p *protobufParsed) same(other parsedSchema) bool {
 	return ok && p.text == o.text
 }
 
+func (p *protobufParsed) hasField(name string) bool {
+	messages := p.file.Messages()
+	for i := range messages.Len() {
+		if messages.Get(i).Fields().ByName(protoreflect.Name(name)) != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (p *protobufParsed) unreadable(writer parsedSchema, _ bool) ([]string, error) {
 	return compareProtobuf(writer.(*protobufParsed).file, p.file), nil
 }
