@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"unicode/utf16"
 )
 
 // AnyVersion asks for a comparison with all versions that the level is about.
@@ -116,8 +117,20 @@ func (r *Registry) incompatibilities(v view, config *Config, subject string, c *
 	return nil, nil
 }
 
-// largestShown bounds how much of an old schema a message repeats.
+// largestShown bounds how much of an old schema a message repeats, in UTF-16 units as the
+// original counts them.
 const largestShown = 10 << 10
+
+// shown is a schema in quotes, or its beginning.
+func shown(schema string) string {
+	units := 0
+	for i, r := range schema {
+		if units += utf16.RuneLen(r); units > largestShown {
+			return "<truncated> '" + schema[:i] + "...'"
+		}
+	}
+	return "'" + schema + "'"
+}
 
 // compare tells what is wrong between a schema and one version.
 func (r *Registry) compare(v view, config *Config, subject string, c *content, parsed parsedSchema, old version) ([]string, error) {
@@ -153,9 +166,5 @@ func (r *Registry) compare(v view, config *Config, subject string, c *content, p
 	if len(problems) == 0 || level.full() && len(problems) == forward {
 		return problems, nil // the original tells of the old schema behind the backward problems
 	}
-	text := "'" + other.canonical() + "'"
-	if len(text) > largestShown+2 {
-		text = "<truncated> " + text[:largestShown+1] + "...'"
-	}
-	return append(problems, "{oldSchemaVersion: "+strconv.Itoa(old.number)+"}", "{oldSchema: "+text+"}"), nil
+	return append(problems, "{oldSchemaVersion: "+strconv.Itoa(old.number)+"}", "{oldSchema: "+shown(other.canonical())+"}"), nil
 }
