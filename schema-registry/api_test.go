@@ -250,6 +250,11 @@ func TestAPI_Modes(t *testing.T) {
 		{"POST", "/subjects/i/versions", quoted(`"int"`), 422, fail(42205, "Subject i in context  is not in read-write mode")},
 		{"POST", "/subjects/i/versions", withID(`"int"`, 100, 5), 200, registered(5, 100, `"int"`)},
 		{"POST", "/subjects/i/versions", withID(`"int"`, 100, 5), 200, registered(5, 100, `"int"`)},
+		// A deleted version comes back by importing it again.
+		{"DELETE", "/subjects/i", "", 200, `[5]`},
+		{"POST", "/subjects/i/versions", withID(`"int"`, 100, 5), 200, registered(5, 100, `"int"`)},
+		{"GET", "/subjects/i/versions?deleted=true", "", 200, `[5]`},
+		{"GET", "/schemas/ids/100/versions", "", 200, `[{"subject":"i","version":5}]`},
 		{"POST", "/subjects/i/versions", withID(`"string"`, 100, 6), 422, fail(42205, "Overwrite new schema with id 100 in context  is not permitted.")},
 		{"POST", "/subjects/i/versions", withID(`"string"`, 50, 0), 200, registered(6, 50, `"string"`)},
 		{"POST", "/subjects/s/versions", quoted(record("a b? c?")), 200, registered(3, 101, record("a b? c?"))},
@@ -370,6 +375,51 @@ func TestAPI_MetadataIsPartOfTheIdentity(t *testing.T) {
 		{"GET", "/subjects/s/metadata?key=owner&value=x", "", 200, `{"subject":"s","id":2,"version":2,"guid":"*","schemaType":"AVRO","schema":"*","metadata":"*","ts":"*","deleted":false}`},
 		{"GET", "/subjects/s/metadata?key=owner&value=y", "", 404, fail(40403, "Schema not found")},
 		{"POST", "/subjects/s/versions", `{"schema":"","metadata":{"properties":{"owner":"z"}}}`, 200, `{"id":4,"version":3,"guid":"*","schemaType":"AVRO","schema":"*","metadata":{"properties":{"owner":"z"}}}`},
+	})
+}
+
+func TestAPI_ReservedFields(t *testing.T) {
+	reserving := func(schemaType, schema, fields string) string {
+		text, _ := json.Marshal(map[string]any{"schema": schema, "schemaType": schemaType,
+			"metadata": map[string]any{"properties": map[string]any{"confluent:reserved": fields}}})
+		return string(text)
+	}
+	const known = `{"id":"*","version":1,"guid":"*","schemaType":"AVRO","schema":"*","metadata":"*"}`
+	onEachHandler(t, []exchange{
+		{"POST", "/subjects/s/versions", reserving(Avro, record("a"), "a"), 200, known},
+		{"PUT", "/config", `{"validateFields":true,"compatibility":"NONE"}`, 200, `{"validateFields":true,"compatibility":"NONE"}`},
+		{"POST", "/subjects/t/versions", reserving(Avro, record("a"), "b, a,"), 409, fail(409, `Schema being registered is incompatible with an earlier schema for subject "t", details: [`+
+			`The new schema has field 'a', which its metadata reserves., {validateFields: 'true', compatibility: 'NONE'}]`)},
+		{"POST", "/subjects/t/versions", reserving(JSONSchema, `{"properties":{"a":{}}}`, "a"), 409, `{"error_code":409,"message":"*"}`},
+		{"POST", "/subjects/t/versions", reserving(Protobuf, `syntax = "proto3"; message M { string a = 1; }`, "a"), 409, `{"error_code":409,"message":"*"}`},
+		{"POST", "/subjects/t/versions", reserving(Avro, record("a"), "b"), 200, known},
+		{"POST", "/subjects/t/versions", reserving(Avro, record("c"), "a"), 409, `{"error_code":409,"message":"*"}`},
+		{"POST", "/compatibility/subjects/t/versions/latest", reserving(Avro, record("c"), "a"), 200, `{"is_compatible":false}`},
+		{"POST", "/compatibility/subjects/t/versions/latest", reserving(Avro, record("c"), "a,b"), 200, `{"is_compatible":true}`},
+		// What is registered already is answered.
+		{"POST", "/subjects/s/versions", reserving(Avro, record("a"), "a"), 200, known},
+		{"PUT", "/config/t", `{"validateFields":false}`, 200, `{"validateFields":false}`},
+		{"POST", "/compatibility/subjects/t/versions/latest", reserving(Avro, record("a?"), "a"), 200, `{"is_compatible":true}`},
+	})
+}
+
+func TestAPI_VersionInMetadata(t *testing.T) {
+	a := record("a")
+	asked := func(version int) string {
+		text, _ := json.Marshal(map[string]any{"schema": a, "version": version})
+		return string(text)
+	}
+	answer := func(id, version int) string {
+		return answerJSON(a, map[string]any{"id": id, "version": version, "guid": "*", "metadata": map[string]any{"properties": map[string]any{"confluent:version": fmt.Sprint(version)}}})
+	}
+	onEachHandler(t, []exchange{
+		{"POST", "/subjects/s/versions", quoted(a), 200, registered(1, 1, a)},
+		{"POST", "/subjects/s/versions", asked(-1), 200, registered(1, 1, a)},
+		{"POST", "/subjects/s/versions", asked(2), 200, answer(2, 2)},
+		// The latest version is the one that is asked for, though an earlier one is just like this.
+		{"POST", "/subjects/s/versions", asked(-1), 200, `{"id":2,"version":2,"guid":"*","schemaType":"AVRO","schema":"*","metadata":"*"}`},
+		{"POST", "/subjects/s/versions", quoted(a), 200, registered(1, 1, a)},
+		{"POST", "/subjects/s/versions", asked(2), 422, fail(42201, "Version is not one more than previous version")},
 	})
 }
 

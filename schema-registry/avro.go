@@ -3,6 +3,7 @@ package schemaregistry
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/postrider/postrider/schema-registry/avroschema"
@@ -52,6 +53,10 @@ func (p *avroParsed) formatted(form string) string {
 func (p *avroParsed) same(other parsedSchema) bool {
 	o, ok := other.(*avroParsed)
 	return ok && avroschema.Same(p.schema, o.schema)
+}
+
+func (p *avroParsed) hasField(name string) bool {
+	return slices.ContainsFunc(p.schema.Fields, func(f *avroschema.Field) bool { return f.Name == name })
 }
 
 // avroDescriptions are the words of Confluent's registry; %[3]s is the path and %[4]s the

@@ -108,3 +108,18 @@ func TestRegistry_ChainsFitByThePairsThatTheLevelIsAbout(t *testing.T) {
 		}
 	})
 }
+
+func TestShown_CutsLongSchemasBetweenCharacters(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", largestShown-1)
+	for _, tt := range []struct{ schema, want string }{
+		{"a", "'a'"},
+		{long + "é", "'" + long + "é'"},
+		{long + "😀", "<truncated> '" + long + "...'"}, // two units
+		{long + "éb", "<truncated> '" + long + "é...'"},
+	} {
+		if got := shown(tt.schema); got != tt.want {
+			t.Errorf("%.20q… of %d bytes: ends with %q", tt.schema, len(tt.schema), got[len(got)-20:])
+		}
+	}
+}

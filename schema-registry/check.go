@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"unicode/utf16"
 )
 
 // AnyVersion asks for a comparison with all versions that the level is about.
@@ -54,9 +55,46 @@ func versionsToCheck(v view, subject string, number int) (versions []version, er
 	return versions, err
 }
 
-// conflicts compares a schema with earlier versions, given oldest first, and returns what is
-// wrong with the first that it does not fit, newest first.
+// conflicts tells why a schema cannot follow the earlier versions of a subject, which are
+// given oldest first.
 func (r *Registry) conflicts(v view, config *Config, subject string, c *content, parsed parsedSchema, earlier []version) ([]string, error) {
+	validate := config.ValidateFields != nil && *config.ValidateFields
+	var problems []string
+	if validate {
+		problems = c.reservedConflicts(parsed, earlier)
+	}
+	unreadable, err := r.incompatibilities(v, config, subject, c, parsed, earlier)
+	if err != nil {
+		return nil, err
+	}
+	if problems = append(problems, unreadable...); len(problems) == 0 {
+		return nil, nil
+	}
+	return append(problems, fmt.Sprintf("{validateFields: '%t', compatibility: '%s'}", validate, config.Level)), nil
+}
+
+// reservedConflicts looks at the fields that the metadata reserves: a schema must not have
+// one, and must reserve those of the version before it.
+func (c *content) reservedConflicts(parsed parsedSchema, earlier []version) (problems []string) {
+	reserved := c.Metadata.reserved()
+	if len(earlier) > 0 {
+		for _, field := range earlier[len(earlier)-1].schema.Metadata.reserved() {
+			if !slices.Contains(reserved, field) {
+				problems = append(problems, fmt.Sprintf("The new schema does not reserve field '%s' in its metadata any more, as the old schema does.", field))
+			}
+		}
+	}
+	for _, field := range reserved {
+		if parsed.hasField(field) {
+			problems = append(problems, fmt.Sprintf("The new schema has field '%s', which its metadata reserves.", field))
+		}
+	}
+	return problems
+}
+
+// incompatibilities compares a schema with earlier versions and returns what is wrong with the
+// first that it does not fit, newest first.
+func (r *Registry) incompatibilities(v view, config *Config, subject string, c *content, parsed parsedSchema, earlier []version) ([]string, error) {
 	if config.CompatibilityGroup != nil {
 		group, _ := c.Metadata.property(*config.CompatibilityGroup)
 		earlier = slices.DeleteFunc(slices.Clone(earlier), func(v version) bool {
@@ -64,28 +102,35 @@ func (r *Registry) conflicts(v view, config *Config, subject string, c *content,
 			return other != group
 		})
 	}
-	level := config.Level
-	if level == None || len(earlier) == 0 {
+	if config.Level == None || len(earlier) == 0 {
 		return nil, nil
 	}
-	if !level.transitive() {
+	if !config.Level.transitive() {
 		earlier = earlier[len(earlier)-1:]
 	}
 	for _, old := range slices.Backward(earlier) {
 		problems, err := r.compare(v, config, subject, c, parsed, old)
-		if err != nil {
-			return nil, err
-		}
-		if len(problems) > 0 {
-			fields := config.ValidateFields != nil && *config.ValidateFields
-			return append(problems, fmt.Sprintf("{validateFields: '%t', compatibility: '%s'}", fields, level)), nil
+		if len(problems) > 0 || err != nil {
+			return problems, err
 		}
 	}
 	return nil, nil
 }
 
-// largestShown bounds how much of an old schema a message repeats.
+// largestShown bounds how much of an old schema a message repeats, in UTF-16 units as the
+// original counts them.
 const largestShown = 10 << 10
+
+// shown is a schema in quotes, or its beginning.
+func shown(schema string) string {
+	units := 0
+	for i, r := range schema {
+		if units += utf16.RuneLen(r); units > largestShown {
+			return "<truncated> '" + schema[:i] + "...'"
+		}
+	}
+	return "'" + schema + "'"
+}
 
 // compare tells what is wrong between a schema and one version.
 func (r *Registry) compare(v view, config *Config, subject string, c *content, parsed parsedSchema, old version) ([]string, error) {
@@ -121,9 +166,5 @@ func (r *Registry) compare(v view, config *Config, subject string, c *content, p
 	if len(problems) == 0 || level.full() && len(problems) == forward {
 		return problems, nil // the original tells of the old schema behind the backward problems
 	}
-	text := "'" + other.canonical() + "'"
-	if len(text) > largestShown+2 {
-		text = "<truncated> " + text[:largestShown+1] + "...'"
-	}
-	return append(problems, "{oldSchemaVersion: "+strconv.Itoa(old.number)+"}", "{oldSchema: "+text+"}"), nil
+	return append(problems, "{oldSchemaVersion: "+strconv.Itoa(old.number)+"}", "{oldSchema: "+shown(other.canonical())+"}"), nil
 }

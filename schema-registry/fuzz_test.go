@@ -73,6 +73,29 @@ func FuzzCompareJSONSchemas(f *testing.F) {
 	})
 }
 
+// FuzzProtobufText reads any text as a schema. Its texts are schemas too, and stay as they are.
+func FuzzProtobufText(f *testing.F) {
+	f.Add(`syntax = "proto3"; enum E { B = 0; A = -1; } message M { oneof o { string s = 2; } map<string, E> m = 3; int32 i = 1 [json_name = "}"]; message N {} }`)
+	f.Add(`message M { optional group G = 2 { required int32 i = 1 [default = -1]; } extensions 100 to max; extend M { optional M m = 100; } reserved "a;{"; }`)
+	f.Add(`syntax = "proto3"; option java_package = " {"; service S { option deprecated = true; rpc R (stream A) returns (A) { option deprecated = true; } } message A {}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		parse := func(text string) (parsedSchema, error) {
+			return protobufFormat{}.parse(&source{content: content{Type: Protobuf, Text: text}}, true)
+		}
+		parsed, err := parse(text)
+		if err != nil {
+			return
+		}
+		again, err := parse(parsed.canonical())
+		if err != nil {
+			t.Fatalf("%q becomes %q: %v", text, parsed.canonical(), err)
+		}
+		if again.canonical() != parsed.canonical() || again.normalized() != parsed.normalized() {
+			t.Errorf("%q becomes %q and then %q", text, parsed.canonical(), again.canonical())
+		}
+	})
+}
+
 // FuzzDecodeRecord reads what a store may hold.
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add("schema/1/.", `{"text":"\"int\"","references":[{"name":"a","subject":"s","version":1}]}`)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -38,8 +39,8 @@ func (jsonFormat) parse(src *source, _ bool) (parsedSchema, error) {
 	if _, err := compiler.Compile(jsonRoot); err != nil {
 		return nil, src.invalid("%v", err)
 	}
-	var text bytes.Buffer
-	if err := json.Compact(&text, []byte(src.Text)); err != nil {
+	text, err := canonicalJSON(src.Text)
+	if err != nil {
 		return nil, src.invalid("%v", err)
 	}
 	sorted, err := encode(doc) // which sorts attributes
@@ -50,7 +51,46 @@ func (jsonFormat) parse(src *source, _ bool) (parsedSchema, error) {
 	if err != nil {
 		return nil, src.invalid("%v", err)
 	}
-	return &jsonParsed{text.String(), string(sorted), string(bare), doc, used}, nil
+	return &jsonParsed{text, string(sorted), string(bare), doc, used}, nil
+}
+
+// canonicalJSON writes a text without white space and with nothing escaped that need not be.
+// Attributes and numbers stay as they are.
+func canonicalJSON(text string) (string, error) {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, []byte(text)); err != nil {
+		return "", err
+	}
+	rest := compact.Bytes()
+	var b strings.Builder
+	for {
+		start := bytes.IndexByte(rest, '"')
+		if start < 0 || bytes.IndexByte(rest, '\\') < 0 {
+			b.Write(rest)
+			return b.String(), nil
+		}
+		b.Write(rest[:start])
+		end := start + 1
+		for rest[end] != '"' {
+			if rest[end] == '\\' {
+				end++
+			}
+			end++
+		}
+		literal := rest[start : end+1]
+		rest = rest[end+1:]
+		var value string
+		if err := json.Unmarshal(literal, &value); err != nil {
+			return "", err
+		}
+		if !strings.ContainsRune(value, utf8.RuneError) { // which half a character would become
+			var err error
+			if literal, err = encode(value); err != nil {
+				return "", err
+			}
+		}
+		b.Write(literal)
+	}
 }
 
 // jsonReferences finds a schema by the name of a reference: it is the URL, or its end where
@@ -126,6 +166,13 @@ func (p *jsonParsed) likeness() likeness      { return sha256.Sum256([]byte(p.so
 func (p *jsonParsed) same(other parsedSchema) bool {
 	o, ok := other.(*jsonParsed)
 	return ok && p.sorted == o.sorted
+}
+
+func (p *jsonParsed) hasField(name string) bool {
+	attributes, _ := p.doc.(map[string]any)
+	properties, _ := attributes["properties"].(map[string]any)
+	_, ok := properties[name]
+	return ok
 }
 
 // unreadable refuses to decide what the rules do not cover: a wrong answer would break

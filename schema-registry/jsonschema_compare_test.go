@@ -31,6 +31,23 @@ func jsonChangesOf(t *testing.T, old, updated string, used jsonReferences) ([]st
 	return changes, err
 }
 
+func TestCanonicalJSON(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		` { "b" : 1.50, "a" : [ 1e3, "x y" ] } `:                    `{"b":1.50,"a":[1e3,"x y"]}`,
+		`{"$schema":"http:\/\/json-schema.org\/draft-07\/schema#"}`: `{"$schema":"http://json-schema.org/draft-07/schema#"}`,
+		`{"p":"^\\d+\"$","\u00e9":"\uD83D\uDE42"}`:                  `{"p":"^\\d+\"$","é":"🙂"}`,
+		`{"half":"\ud83d"}`:                                         `{"half":"\ud83d"}`,
+		`{"tab":"\t\u0009","tag":"<a>"}`:                            `{"tab":"\t\t","tag":"<a>"}`,
+	} {
+		got, err := canonicalJSON(text)
+		must(t, err)
+		if got != want {
+			t.Errorf("%s is %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestCompareJSONSchemas(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, old, updated, want string }{

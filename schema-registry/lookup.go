@@ -158,6 +158,25 @@ func (r *Registry) lookUp(v view, subject string, c content, normalize, deleted 
 	return nil, nil
 }
 
+// lookUpLatest returns the latest version of a subject if it has a schema, nil if not.
+func (r *Registry) lookUpLatest(v view, subject string, c content, normalize, deleted bool) (*found, error) {
+	if blank(c.Text) {
+		return nil, nil
+	}
+	src, parsed, err := r.parseContent(v, subject, c, false)
+	if err != nil {
+		return nil, err
+	}
+	var latest version
+	var ok bool
+	v(func(s *state) { latest, ok = s.find(subject, Latest, deleted) })
+	identity := src.identify(parsed, normalize)
+	if !ok || !r.fits(v, subject, &identity, parsed, latest) {
+		return nil, nil
+	}
+	return &found{subject, latest}, nil
+}
+
 func (r *Registry) parseContent(v view, subject string, c content, strict bool) (*source, parsedSchema, error) {
 	var src *source
 	var err error

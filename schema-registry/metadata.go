@@ -67,6 +67,19 @@ func (m *Metadata) property(name string) (string, bool) {
 	return value, ok
 }
 
+// reservedProperty is the property that lists fields which a schema must not have.
+const reservedProperty = "confluent:reserved"
+
+func (m *Metadata) reserved() (fields []string) {
+	list, _ := m.property(reservedProperty)
+	for field := range strings.SplitSeq(list, ",") {
+		if field = strings.TrimSpace(field); field != "" {
+			fields = append(fields, field)
+		}
+	}
+	return fields
+}
+
 // withVersion returns m with the version property.
 func (m *Metadata) withVersion(version int) *Metadata {
 	set := Metadata{}

@@ -39,6 +39,8 @@ type parsedSchema interface {
 	// one likeness, which is cheap to compare; others may have it too.
 	same(other parsedSchema) bool
 	likeness() likeness
+	// hasField tells whether it has a field of this name at its top.
+	hasField(name string) bool
 	// unreadable tells why what was written with writer, of the same type, cannot be read
 	// with this schema. In the texts, %[1]s stands for this one and %[2]s for the writer's.
 	// lenient lets pass what the policy LENIENT does. The error is a refusal to decide.

@@ -42,15 +42,11 @@ func (protobufFormat) parse(src *source, _ bool) (parsedSchema, error) {
 	if err != nil {
 		return nil, src.invalid("%v", err)
 	}
-	text, err := printProtobuf(files[0], false)
+	text, err := printProtobuf(files[0])
 	if err != nil {
 		return nil, src.invalid("%v", err)
 	}
-	sorted, err := printProtobuf(files[0], true)
-	if err != nil {
-		return nil, src.invalid("%v", err)
-	}
-	return &protobufParsed{files[0], text, sorted}, nil
+	return &protobufParsed{files[0], layOutProtobuf(text, false), layOutProtobuf(text, true)}, nil
 }
 
 // protobufSource is a file as text, or as a descriptor in Base64, which some clients send.
@@ -97,31 +93,9 @@ func jsonName(name string) string {
 	return b.String()
 }
 
-func printProtobuf(file protoreflect.FileDescriptor, sorted bool) (string, error) {
-	printer := protoprint.Printer{Indent: "  ", OmitComments: protoprint.CommentsAll, SortElements: sorted, Compact: true}
-	text, err := printer.PrintProtoToString(file)
-	return spaceOut(text), err
-}
-
-// spaceOut puts a blank line where Confluent's registry has one: before each type and before
-// the imports and the options of a file.
-func spaceOut(text string) string {
-	var spaced strings.Builder
-	last := ""
-	for line := range strings.Lines(text) {
-		kind, _, _ := strings.Cut(line, " ") // "" where the line is indented
-		switch kind {
-		case "message", "enum", "service", "extend":
-			spaced.WriteString("\n")
-		case "import", "option":
-			if kind != last {
-				spaced.WriteString("\n")
-			}
-		}
-		spaced.WriteString(line)
-		last = kind
-	}
-	return spaced.String()
+func printProtobuf(file protoreflect.FileDescriptor) (string, error) {
+	printer := protoprint.Printer{Indent: "  ", OmitComments: protoprint.CommentsAll, Compact: true}
+	return printer.PrintProtoToString(file)
 }
 
 type protobufParsed struct {
@@ -149,6 +123,16 @@ func (p *protobufParsed) formatted(form string) string {
 func (p *protobufParsed) same(other parsedSchema) bool {
 	o, ok := other.(*protobufParsed)
 	return ok && p.text == o.text
+}
+
+func (p *protobufParsed) hasField(name string) bool {
+	messages := p.file.Messages()
+	for i := range messages.Len() {
+		if messages.Get(i).Fields().ByName(protoreflect.Name(name)) != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *protobufParsed) unreadable(writer parsedSchema, _ bool) ([]string, error) {

@@ -50,18 +50,17 @@ func (r *Registry) knownVersion(subject string, submission Submission) (*found, 
 		return nil, nil
 	}
 	normalize := submission.Normalize || config.normalizes()
-	f, err := r.lookUp(r.published, subject, submission.content(), normalize, false)
+	lookUp := r.lookUp
+	if submission.Version == Latest {
+		lookUp = r.lookUpLatest
+	}
+	f, err := lookUp(r.published, subject, submission.content(), normalize, false)
 	if f == nil || err != nil {
 		return nil, err
 	}
 	id := submission.id()
 	switch submission.Version {
-	case Latest:
-		if latest := r.isLatest(subject, f.number); !latest {
-			return nil, nil
-		}
-		fallthrough
-	case 0:
+	case 0, Latest:
 		if id < 0 || id == f.schema.id {
 			return f, nil
 		}
@@ -71,14 +70,6 @@ func (r *Registry) knownVersion(subject string, submission Submission) (*found, 
 		}
 	}
 	return nil, nil
-}
-
-func (r *Registry) isLatest(subject string, number int) (latest bool) {
-	r.published(func(s *state) {
-		v, ok := s.find(subject, Latest, false)
-		latest = ok && v.number == number
-	})
-	return latest
 }
 
 // register is Register in its turn.
@@ -205,7 +196,7 @@ func (d *draft) add(subject string, number, id int, c content) (version, bool, e
 	if t := d.subjects[subject]; t != nil {
 		earlier = slices.Clone(t.versions)
 	}
-	if i := slices.IndexFunc(earlier, func(v version) bool { return v.number == number }); i >= 0 {
+	if i := slices.IndexFunc(earlier, func(v version) bool { return v.number == number }); i >= 0 && earlier[i].schema.id != id {
 		d.remove(subject, earlier[i]) // an import puts another schema in its place
 	}
 	d.put(versionFact{subject, number, &versionValue{ID: id, Time: d.now}})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
@@ -55,6 +56,72 @@ func TestAPI_Protobuf(t *testing.T) {
 			`{"schemaType":"PROTOBUF","guid":"*","schema":"*","version":1,"id":3,"references":[{"name":"m.proto","subject":"m","version":1}]}`},
 		{"GET", "/subjects/m/versions/1/referencedby", "", 200, `[3]`},
 	})
+}
+
+func TestProtobufText(t *testing.T) {
+	t.Parallel()
+	const text = `syntax = "proto3"; package p; option java_package = "x;{"; import "google/protobuf/timestamp.proto";
+		enum T { option allow_alias = true; rpc = 0; reserved 9; C2 = 2; B1 = 1; A1 = 1; }
+		message Z { message N { string q = 1; oneof r { string s = 2; } } oneof o { string x = 4; int32 y = 3; } T b = 2; optional int32 a = 1 [deprecated = true]; reserved 20 to 30; }
+		message A {}
+		service S { option deprecated = true; rpc R (A) returns (stream Z); }`
+	// Types come before enums, and what is alike stands together.
+	const canonical = `syntax = "proto3";
+package p;
+
+import "google/protobuf/timestamp.proto";
+
+option java_package = "x;{";
+
+message Z {
+  reserved 20 to 30;
+
+  T b = 2;
+  optional int32 a = 1 [deprecated = true];
+
+  oneof o {
+    string x = 4;
+    int32 y = 3;
+  }
+
+  message N {
+    string q = 1;
+  
+    oneof r {
+      string s = 2;
+    }
+  }
+}
+message A {}
+enum T {
+  reserved 9;
+  option allow_alias = true;
+  rpc = 0;
+  C2 = 2;
+  B1 = 1;
+  A1 = 1;
+}
+
+service S {
+  option deprecated = true;
+
+  rpc R (A) returns (stream Z);
+}
+`
+	// Messages stay in their order, which what is in Kafka counts on.
+	normalized := strings.NewReplacer("  T b = 2;\n  optional int32 a = 1 [deprecated = true];\n", "  optional int32 a = 1 [deprecated = true];\n  T b = 2;\n",
+		"    string x = 4;\n    int32 y = 3;\n", "    int32 y = 3;\n    string x = 4;\n",
+		"  C2 = 2;\n  B1 = 1;\n  A1 = 1;\n", "  A1 = 1;\n  B1 = 1;\n  C2 = 2;\n").Replace(canonical)
+	for _, form := range []string{text, canonical} {
+		parsed, err := protobufFormat{}.parse(&source{content: content{Type: Protobuf, Text: form}}, true)
+		must(t, err)
+		if diff := cmp.Diff(canonical, parsed.canonical()); diff != "" {
+			t.Errorf("canonical text:\n%s", diff)
+		}
+		if diff := cmp.Diff(normalized, parsed.normalized()); diff != "" {
+			t.Errorf("normalized text:\n%s", diff)
+		}
+	}
 }
 
 func TestCompareProtobuf(t *testing.T) {

@@ -24,7 +24,7 @@ func (d *directory) load(_ context.Context, t *tree) error {
 	if err != nil {
 		return fmt.Errorf("--against dir:%s: %w", d.path, err)
 	}
-	files, invalid := t.parser.Parse(sources)
+	files, invalid := t.parser.ParseAnyDefault(sources)
 	for _, p := range append(unreadable, invalid...) {
 		// Without it, what it defines would pass for new.
 		return fmt.Errorf("--against dir:%s: %w", d.path, p)

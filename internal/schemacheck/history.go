@@ -121,7 +121,7 @@ func (p *past) parse(state map[string]string, texts map[string][]byte) (map[stri
 	for path, blob := range state {
 		sources = append(sources, schemafiles.NewSource(path, texts[blob]))
 	}
-	files, problems := p.tree.parser.Parse(sources)
+	files, problems := p.tree.parser.ParseAnyDefault(sources)
 	subjects := make(map[string][]*schemafiles.File)
 	for i := range files {
 		f := &files[i]

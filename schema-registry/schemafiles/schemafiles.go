@@ -115,7 +115,10 @@ type Parser struct {
 }
 
 // parsed is all that the outcome of parsing depends on.
-type parsed struct{ text, refs string }
+type parsed struct {
+	text, refs string
+	anyDefault bool
+}
 
 type outcome struct {
 	schema *avroschema.Schema
@@ -125,7 +128,17 @@ type outcome struct {
 // Parse parses the files of one tree, those first that others use, by path otherwise, and
 // says what is wrong with the rest.
 func (p *Parser) Parse(sources []Source) ([]File, []*Problem) {
-	l := &loader{parser: p, definers: make(map[string][]definition)}
+	return p.load(sources, false)
+}
+
+// ParseAnyDefault is Parse for what is only compared with: it also takes schemas with defaults
+// that do not fit their fields. Not every library refuses those, so that they may be in use.
+func (p *Parser) ParseAnyDefault(sources []Source) ([]File, []*Problem) {
+	return p.load(sources, true)
+}
+
+func (p *Parser) load(sources []Source, anyDefault bool) ([]File, []*Problem) {
+	l := &loader{parser: p, anyDefault: anyDefault, definers: make(map[string][]definition)}
 	for _, s := range sources {
 		l.waiting = append(l.waiting, &source{Source: s})
 	}
@@ -138,8 +151,8 @@ func (p *Parser) Parse(sources []Source) ([]File, []*Problem) {
 	return l.files, problems
 }
 
-func (p *Parser) parse(text string, refs []*avroschema.Schema) (*avroschema.Schema, error) {
-	key := parsed{text: text}
+func (p *Parser) parse(text string, refs []*avroschema.Schema, anyDefault bool) (*avroschema.Schema, error) {
+	key := parsed{text: text, anyDefault: anyDefault}
 	for _, ref := range refs {
 		key.refs += fmt.Sprintf("%p ", ref) // a schema that is remembered stays where it is
 	}
@@ -149,17 +162,22 @@ func (p *Parser) parse(text string, refs []*avroschema.Schema) (*avroschema.Sche
 	if p.known == nil {
 		p.known = make(map[parsed]outcome)
 	}
-	schema, err := avroschema.Parse(text, refs...)
+	parse := avroschema.Parse
+	if anyDefault {
+		parse = avroschema.ParseAnyDefault
+	}
+	schema, err := parse(text, refs...)
 	p.known[key] = outcome{schema, err}
 	return schema, err
 }
 
 // loader parses files in rounds: each round takes those whose types have become known.
 type loader struct {
-	parser   *Parser
-	waiting  []*source
-	files    []File
-	definers map[string][]definition
+	parser     *Parser
+	anyDefault bool
+	waiting    []*source
+	files      []File
+	definers   map[string][]definition
 }
 
 type source struct {
@@ -193,7 +211,12 @@ func (l *loader) run() {
 func (l *loader) parse(s *source) bool {
 	for {
 		var schema *avroschema.Schema
-		if schema, s.err = l.parser.parse(s.Text, s.refs); s.err == nil {
+		schema, s.err = l.parser.parse(s.Text, s.refs, false)
+		if s.err != nil && l.anyDefault {
+			// Only then: a schema that has not changed is the same *Schema.
+			schema, s.err = l.parser.parse(s.Text, s.refs, true)
+		}
+		if s.err == nil {
 			l.add(s, schema)
 			return true
 		}
