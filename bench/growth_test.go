@@ -44,7 +44,7 @@ type point struct {
 }
 
 func benchmarkGrowth(b *testing.B, points []point) {
-	events := max(setting(b, "BENCH_EVENTS", defaultEvents)*3/10, 1)
+	events := setting(b, "BENCH_EVENTS", defaultEvents)
 	// A database for each backlog: all of them are read in every repetition.
 	rigs := make([]*rig, len(points))
 	for i, p := range points {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -142,6 +143,17 @@ type change struct {
 	done chan error // has room for the one answer
 }
 
+// attempt makes a change. net/http keeps a panic to the request that it comes from, but here
+// it would end the process, and with it the requests of everybody: it becomes an error.
+func (c *change) attempt(d *draft) (panicked bool, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			panicked, err = true, fmt.Errorf("a change panicked: %v\n%s", cause, debug.Stack())
+		}
+	}()
+	return false, c.do(d)
+}
+
 // draft is what a change sees and adds to.
 type draft struct {
 	*state
@@ -218,10 +230,13 @@ func (r *Registry) writeBatch(changes []*change) {
 	defer cancel()
 	answers := make([]error, len(changes))
 	d := &draft{now: time.Now().UnixMilli()}
+	broken := false // the draft, by a change that did a part
 	err := r.store.Update(ctx, func() ([]Record, error) {
 		d.state = r.draft
 		for i, c := range changes {
-			answers[i] = c.do(d)
+			if broken, answers[i] = c.attempt(d); broken {
+				return nil, answers[i]
+			}
 		}
 		records := make([]Record, len(d.facts))
 		for i, f := range d.facts {
@@ -235,7 +250,7 @@ func (r *Registry) writeBatch(changes []*change) {
 		switch {
 		case err == nil:
 			r.commit(d.facts)
-		case len(d.facts) > 0:
+		case broken || len(d.facts) > 0:
 			r.draft = r.state.clone() // nobody writes to the state meanwhile
 		}
 	})

@@ -118,6 +118,22 @@ func TestRegistry_WhatWasNotWrittenWasNotDone(t *testing.T) {
 	}
 }
 
+func TestRegistry_OutlivesAChangeThatPanics(t *testing.T) {
+	onEachStore(t, func(t *testing.T, r *Registry) {
+		register(t, r, "s", record("a"))
+		err := r.update(t.Context(), func(d *draft) error {
+			d.put(modeFact{"s", ReadOnly})
+			panic("halfway")
+		})
+		if err == nil || !strings.Contains(err.Error(), "halfway") {
+			t.Errorf("answered %v, want what the panic says", err)
+		}
+		if v := register(t, r, "s", record("a c?")); v.Version != 2 || v.ID != 2 {
+			t.Errorf("version %d, ID %d after it, want 2 and 2", v.Version, v.ID)
+		}
+	})
+}
+
 func TestPostgresStore_TakesOverTablesOfTheFirstRelease(t *testing.T) {
 	t.Parallel()
 	url := testserver.Postgres(t)
