@@ -32,6 +32,11 @@ const (
 // errLinkDead is returned when the server has not even answered a request for a reply.
 var errLinkDead = errors.New("no word from the server, not even an answer to a keepalive")
 
+// errGivenUp is returned when the server has not heard of us for longer than it waits: this
+// process stood still, and another relay may have the slot. What the sockets still hold is not
+// ours to publish any more.
+var errGivenUp = errors.New("the server has given this connection up")
+
 // Source reads the replication stream into chunks. The goroutine that calls its methods is
 // the only user of the connection.
 type Source struct {
@@ -47,6 +52,7 @@ type Source struct {
 	waiting     string // for which standby, as the server says it
 
 	statusEvery  time.Duration
+	patience     time.Duration // how long the server waits for a word from us; 0 for ever
 	liveness     time.Duration
 	lastStatus   time.Time
 	lastReceived time.Time
@@ -94,7 +100,7 @@ func (s *Source) onNotice(n *pgconn.Notice) {
 func (s *Source) start(ctx context.Context, confirmed LSN, timeout time.Duration, flushed func() LSN) error {
 	s.flushed = flushed
 	s.confirmed, s.handed = confirmed, confirmed
-	s.statusEvery, s.liveness = statusInterval, minLiveness
+	s.statusEvery, s.liveness, s.patience = statusInterval, minLiveness, timeout
 	if timeout > 0 {
 		s.statusEvery = min(s.statusEvery, timeout/3)
 		s.liveness = max(s.liveness, timeout)
@@ -319,6 +325,10 @@ func (s *Source) copyData(data []byte, cur *chunk) error {
 // before the server takes us for dead. After half the liveness it asks for an answer.
 func (s *Source) statusIfDue(now time.Time) error {
 	since := now.Sub(s.lastStatus)
+	if s.patience > 0 && since > s.patience {
+		return fmt.Errorf("replication connection: nothing was sent for %v, and wal_sender_timeout is %v: %w",
+			since.Round(time.Second), s.patience, errGivenUp)
+	}
 	if since >= s.statusEvery || since >= confirmInterval && s.flushed() > s.confirmed {
 		return s.sendStatus(s.silence(now) > s.liveness/2)
 	}
