@@ -2,7 +2,6 @@ package bench_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -18,7 +17,7 @@ import (
 // relayProcess is a running relay.
 type relayProcess struct {
 	*process
-	statusURL string
+	url string // of its HTTP server
 }
 
 // startRelay runs a relay with default settings that publishes to topic what slot holds. It
@@ -43,7 +42,7 @@ func (r *rig) startRelay(topic, slot string) *relayProcess {
 	}
 	r.b.Cleanup(func() { _, _ = r.kafka.DeleteGroup(context.Background(), "postrider_"+slot) })
 	p := startPostrider(r.b, nil, nil, "relay", "-c", file)
-	return &relayProcess{process: p, statusURL: "http://" + listen + "/status"}
+	return &relayProcess{process: p, url: "http://" + listen}
 }
 
 // progress is how many events had got through when.
@@ -85,7 +84,7 @@ func (p *relayProcess) awaitStatus(what string, look func(relay.StatusReport) (d
 	defer client.CloseIdleConnections()
 	var mark int64
 	p.await(what, pollInterval, func() (bool, int64) {
-		report, err := p.status(client)
+		report, err := relay.FetchStatus(p.b.Context(), client, p.url)
 		if err != nil {
 			return false, mark // it does not listen yet
 		}
@@ -98,17 +97,4 @@ func (p *relayProcess) awaitStatus(what string, look func(relay.StatusReport) (d
 		done, mark = look(report)
 		return done, mark
 	})
-}
-
-func (p *relayProcess) status(client *http.Client) (report relay.StatusReport, err error) {
-	request, err := http.NewRequestWithContext(p.b.Context(), http.MethodGet, p.statusURL, nil)
-	if err != nil {
-		return report, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return report, err
-	}
-	defer response.Body.Close()
-	return report, json.NewDecoder(response.Body).Decode(&report)
 }

@@ -326,7 +326,7 @@ func (s *Source) copyData(data []byte, cur *chunk) error {
 func (s *Source) statusIfDue(now time.Time) error {
 	since := now.Sub(s.lastStatus)
 	if s.patience > 0 && since > s.patience {
-		return fmt.Errorf("replication connection: nothing was sent for %v, and wal_sender_timeout is %v: %w",
+		return fmt.Errorf("replication connection: the relay stood still for %v, and wal_sender_timeout is %v: %w",
 			since.Round(time.Second), s.patience, errGivenUp)
 	}
 	if since >= s.statusEvery || since >= confirmInterval && s.flushed() > s.confirmed {
