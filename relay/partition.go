@@ -57,13 +57,14 @@ func (q *recordQueue) peek(i int) queuedRecord {
 // front returns the first n records, until the next call of another method.
 func (q *recordQueue) front(n int) []queuedRecord { return q.records[q.head : q.head+n] }
 
-// pop removes the first n records.
+// pop removes the first n records. What they pointed to is let go of: a place in the queue may
+// not be used again for long.
 func (q *recordQueue) pop(n int) {
+	clear(q.records[q.head : q.head+n])
 	q.head += n
-	if q.head == len(q.records) {
-		q.records, q.head = q.records[:0], 0
-	} else if q.head > len(q.records)/2 {
-		q.records = q.records[:copy(q.records, q.records[q.head:])]
-		q.head = 0
+	if q.head > len(q.records)/2 {
+		kept := copy(q.records, q.records[q.head:])
+		clear(q.records[max(kept, q.head):])
+		q.records, q.head = q.records[:kept], 0
 	}
 }

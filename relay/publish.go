@@ -313,8 +313,10 @@ func (p *Publisher) space() *batchSpace {
 	return new(batchSpace)
 }
 
-// settled takes the memory of part's batch back.
+// settled takes the memory of part's batch back, and lets go of its blocks.
 func (p *Publisher) settled(part *partition) {
+	clear(part.batched)
+	part.batched = part.batched[:0]
 	part.batch.clear()
 	if len(p.spaces) < spareSpaces {
 		p.spaces = append(p.spaces, part.batch)
