@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -257,6 +258,17 @@ func (p *publishing) recycled() {
 		if len(b.records) != 0 || len(b.bytes) != 0 {
 			p.t.Error("a block was given back full")
 		}
+	}
+	held := 0
+	for _, part := range p.topic.partitions {
+		for _, r := range slices.Concat(part.batched[:cap(part.batched)], part.queue.records[:cap(part.queue.records)]) {
+			if r.block != nil {
+				held++
+			}
+		}
+	}
+	if held > 0 {
+		p.t.Errorf("%d pointers to blocks are held by partitions that have nothing to send", held)
 	}
 }
 
