@@ -59,6 +59,7 @@ type Arena struct {
 
 	ledger   *ledger
 	writer   *writer // of the nemesis
+	beside   *writer // of the nemesis, for what is written at the same time
 	writing  sync.RWMutex
 	slots    *slotWatcher
 	watcher  *watcher
@@ -132,7 +133,7 @@ func newArena(ctx context.Context, cfg Config, servers *Servers, binary string) 
 	if a.proxies, err = startProxies(a); err != nil {
 		return nil, err
 	}
-	a.writer = newWriter(a, 0)
+	a.writer, a.beside = newWriter(a, 0), newWriter(a, cfg.Writers+1)
 	for number := range cfg.Relays {
 		i, err := newInstance(a, number+1)
 		if err != nil {
@@ -274,8 +275,10 @@ func (a *Arena) close(keepLogs bool) {
 		i.kill()
 		i.client.CloseIdleConnections()
 	}
-	if a.writer != nil {
-		a.writer.close()
+	for _, w := range []*writer{a.writer, a.beside} {
+		if w != nil {
+			w.close()
+		}
 	}
 	a.proxies.close()
 	if a.registry != nil {

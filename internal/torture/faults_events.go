@@ -70,12 +70,10 @@ var eventFaults = []Fault{
 	{
 		Name: "interleaved", Row: 8, What: "two large transactions at once, with many savepoints, one of them rolled back",
 		Run: func(ctx context.Context, a *Arena) error {
-			other := newWriter(a, 900)
-			defer other.close()
 			kept, undone := a.interleaved("one"), a.interleaved("other")
 			undone.rollback = a.rng.IntN(2) == 0
 			done := make(chan error, 1)
-			go func() { done <- other.commit(undone) }()
+			go func() { done <- a.beside.commit(undone) }()
 			return errors.Join(a.writer.commit(kept), <-done)
 		},
 	},

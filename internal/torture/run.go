@@ -129,6 +129,7 @@ func (a *Arena) run(ctx context.Context, faults []*Fault) (*Report, error) {
 	stopWriting()
 	writers.Wait()
 	a.writer.close()
+	a.beside.close()
 	if err := a.resolve(settling); err != nil {
 		return nil, fmt.Errorf("find out what was committed: %w", err)
 	}

@@ -36,6 +36,9 @@ const (
 
 const transactionTimeout = 30 * time.Second
 
+// insertBusiness is the work of a transaction beside its events, by which resolve finds it.
+const insertBusiness = `INSERT INTO torture_business (tx, note) VALUES ($1, 'an order')`
+
 // transaction is what a writer wants to commit.
 type transaction struct {
 	number     int64
@@ -64,6 +67,8 @@ type writer struct {
 	counter int64
 }
 
+// newWriter makes a writer. Its number is its own in the run: transactions and events are
+// named by it and counted from one.
 func newWriter(a *Arena, number int) *writer {
 	return &writer{number: number, arena: a, rng: rand.New(rand.NewPCG(a.cfg.Seed, uint64(1000+number)))}
 }
@@ -149,61 +154,87 @@ func (w *writer) drafts(n int, avro bool) []draft {
 func (w *writer) commit(p plan) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.patience())
 	defer cancel()
-	if w.conn == nil {
-		conn, err := w.arena.connect(ctx, writerName)
-		if err != nil {
-			return err
+	return w.transact(ctx, p.rollback, func(tx pgx.Tx, record *transaction) error {
+		err := w.fill(ctx, tx, p, record)
+		if err == nil && p.hold > 0 {
+			pause(ctx, p.hold)
 		}
-		w.conn = conn
-	}
-	w.counter++
-	tx := transaction{number: int64(w.number)<<32 | w.counter}
-	err := w.transact(ctx, p, &tx)
-	if err != nil {
-		w.close() // also after an error of ours: a new connection knows nothing of it
-	}
-	return err
-}
-
-// transact leaves the writer's connection unusable when it fails.
-func (w *writer) transact(ctx context.Context, p plan, record *transaction) error {
-	ledger := w.arena.ledger
-	tx, err := w.conn.Begin(ctx)
-	if err != nil {
 		return err
-	}
-	if err := w.fill(ctx, tx, p, record); err != nil {
-		ledger.forget(*record)
-		return err
-	}
-	if p.hold > 0 {
-		pause(ctx, p.hold)
-	}
-	if p.rollback {
-		ledger.forget(*record)
-		return tx.Rollback(ctx)
-	}
-	if err := tx.Commit(ctx); err != nil {
-		ledger.doubt(*record)
-		return err
-	}
-	var bound pglogrepl.LSN
-	if err := w.conn.QueryRow(ctx, `SELECT pg_current_wal_insert_lsn()::text`).Scan(&bound); err != nil {
-		bound = unknownLSN
-		ledger.commit(*record, bound)
-		return err
-	}
-	ledger.commit(*record, bound)
-	return nil
+	})
 }
 
 // emitRaw commits one event by a statement of the caller's, which inserts it.
 func (w *writer) emitRaw(ctx context.Context, e event, statement string, args ...any) error {
-	if err := w.arena.exec(ctx, statement, args...); err != nil {
+	return w.transact(ctx, false, func(tx pgx.Tx, record *transaction) error {
+		record.events = append(record.events, e)
+		if _, err := tx.Exec(ctx, insertBusiness, record.number); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, statement, args...)
+		return err
+	})
+}
+
+// transact carries out a transaction, with what write writes, and records what became of it.
+// It is not tried again, whatever happens: an unanswered commit can have taken place.
+func (w *writer) transact(ctx context.Context, rollback bool, write func(pgx.Tx, *transaction) error) (err error) {
+	tx, err := w.begin(ctx)
+	if err != nil {
 		return err
 	}
-	w.arena.ledger.commit(transaction{events: []event{e}}, unknownLSN)
+	defer func() {
+		if err != nil {
+			w.close() // also after an error of ours: a new connection knows nothing of it
+		}
+	}()
+	w.counter++
+	ledger, record := w.arena.ledger, transaction{number: int64(w.number)<<32 | w.counter}
+	if err := write(tx, &record); err != nil {
+		ledger.forget(record)
+		return err
+	}
+	if rollback {
+		ledger.forget(record)
+		return tx.Rollback(ctx)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		ledger.doubt(record)
+		return err
+	}
+	ledger.commit(record, w.position(ctx))
 	return nil
+}
+
+// begin begins a transaction, on a new connection where a fault has ended the old one since
+// it was used last. Nothing of the transaction was sent before it has begun.
+func (w *writer) begin(ctx context.Context) (pgx.Tx, error) {
+	if w.conn != nil {
+		if tx, err := w.conn.Begin(ctx); err == nil {
+			return tx, nil
+		}
+		w.close()
+	}
+	conn, err := w.arena.connect(ctx, writerName)
+	if err != nil {
+		return nil, err
+	}
+	w.conn = conn
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		w.close()
+	}
+	return tx, err
+}
+
+// position returns where the log ends now. What was committed is so, too, if the server does
+// not tell.
+func (w *writer) position(ctx context.Context) pglogrepl.LSN {
+	var end pglogrepl.LSN
+	if err := w.conn.QueryRow(ctx, `SELECT pg_current_wal_insert_lsn()::text`).Scan(&end); err != nil {
+		w.close()
+		return unknownLSN
+	}
+	return end
 }
 
 // unknownLSN is above all others.
@@ -253,7 +284,7 @@ func (w *writer) lock(ctx context.Context, tx pgx.Tx, p plan, number int64) (map
 	}
 	slices.Sort(keys)
 	batch := &pgx.Batch{}
-	batch.Queue(`INSERT INTO torture_business (tx, note) VALUES ($1, 'an order')`, number)
+	batch.Queue(insertBusiness, number)
 	for _, key := range keys {
 		batch.Queue(`INSERT INTO torture_key AS k VALUES ($1, $2)
 			ON CONFLICT (key) DO UPDATE SET version = k.version + excluded.version RETURNING version - $2`, key, counts[key])
