@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
@@ -35,8 +36,7 @@ func BenchmarkInsert(b *testing.B) {
 	for b.Loop() {
 		times := make([][]time.Duration, len(kinds))
 		for round := range rounds {
-			for turn := range kinds {
-				k := (round + turn) % len(kinds) // nobody is always behind the same neighbour
+			for _, k := range rand.Perm(len(kinds)) { // nobody is always behind the same neighbour
 				s.order.Seq++
 				started := time.Now()
 				if err := kinds[k].transaction(); err != nil {
@@ -138,13 +138,22 @@ func (s *service) kinds() []kind {
 	}
 	return []kind{
 		{"plain", -1, withPGX()},
+		{"round_trip", 0, func() error { // what a statement costs that does nothing
+			return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, businessInsert, s.row()...); err != nil {
+					return err
+				}
+				_, err := tx.Exec(ctx, "SELECT $1::int", 1)
+				return err
+			})
+		}},
 		{"json_event", 0, withPGX(s.json)},
 		{"avro_event", 0, withPGX(s.avro)},
 		{"ten_avro_events", 0, withPGX(ten...)},
 		{"batch_plain", -1, func() error { return s.inBatch(ctx) }},
-		{"batch_json_event", 4, func() error { return s.inBatch(ctx, s.json) }},
+		{"batch_json_event", 5, func() error { return s.inBatch(ctx, s.json) }},
 		{"sql_plain", -1, func() error { return s.withSQL(ctx) }},
-		{"sql_json_event", 6, func() error { return s.withSQL(ctx, s.json) }},
+		{"sql_json_event", 7, func() error { return s.withSQL(ctx, s.json) }},
 	}
 }
 
