@@ -143,6 +143,9 @@ func (p *Publisher) appended(part *partition) {
 	}
 	if part.limit > 0 {
 		part.limit += part.limit/8 + 1 // the broker's limit is tried again only now and then
+		if part.limit >= batchRecords {
+			part.limit = 0 // no batch has more
+		}
 	}
 	part.state = partitionIdle
 	if part.queue.len() > 0 {

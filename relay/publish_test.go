@@ -397,6 +397,23 @@ func TestPublisher_HalvesABatchThatIsTooLarge(t *testing.T) {
 	p.finish()
 }
 
+// What a broker refused once bounds the batches of a partition for a while. The bound rises with
+// every batch, so it must come to an end itself.
+func TestPublisher_GoesOnForLongAfterABatchThatWasTooLarge(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 1, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "10000"}))
+	p := startPublishing(t, kafka)
+	large := make([]published, 30)
+	for i := range large {
+		large[i] = published{Key: "k", Value: fmt.Sprintf("%01000d", i)}
+	}
+	p.acknowledged(p.publish(large...))
+	for range 500 {
+		p.acknowledged(p.publish(published{Key: "k", Value: "small"}))
+	}
+	p.finish()
+}
+
 func TestPublisher_NamesTheSingleRecordThatIsTooLarge(t *testing.T) {
 	t.Parallel()
 	kafka := startKafka(t, 1, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "10000"}))
