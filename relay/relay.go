@@ -269,15 +269,24 @@ func (r *Relay) session(ctx context.Context) error {
 	r.status.begin(p.keeper.confirmable)
 	r.metrics.reconnects.Inc()
 	err = p.run(ctx)
-	if p.slotMade { // else the snapshot begins again
-		p.now.Flushed = max(p.now.Flushed, p.checkpoint.Flushed())
-		r.memory = &p.now
-		r.known = p.kafka.positions()
-		if r.parked.uncertain() {
-			r.known = nil
-		}
-	}
+	r.leave(p)
 	return err
+}
+
+// leave takes from p, which has ended, what the next session must know, and nothing that
+// would keep p itself in memory: its queues can be as large as those of the next one.
+func (r *Relay) leave(p *pipeline) {
+	r.status.end()
+	if !p.slotMade {
+		return // the snapshot begins again
+	}
+	now := p.now
+	now.Flushed = max(now.Flushed, p.checkpoint.Flushed())
+	r.memory = &now
+	r.known = p.kafka.positions()
+	if r.parked.uncertain() {
+		r.known = nil
+	}
 }
 
 // connect opens what p needs, judges it by what is remembered, and assembles p.
