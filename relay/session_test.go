@@ -1,7 +1,10 @@
 package relay
 
 import (
+	"context"
+	"maps"
 	"runtime"
+	"slices"
 	"testing"
 	"weak"
 )
@@ -17,6 +20,7 @@ func ended(t *testing.T) (*Relay, weak.Pointer[pipeline], weak.Pointer[partition
 	p := &pipeline{relay: r, slotMade: true, checkpoint: NewCheckpoint(0x10, nil), chunks: newChunks()}
 	p.kafka = &cluster{topics: map[string]*topic{testTopic: {name: testTopic, partitions: []*partition{part}}}}
 	p.keeper = newKeeper(p.kafka, p.checkpoint, r.status, r.metrics, p.now, 0x10)
+	r.verdicts["behind"], r.verdicts["ahead"] = &HaltError{at: Position{LSN: 0x28}}, &HaltError{at: Position{LSN: 0x30}}
 	p.checkpoint.Progress(0x30)
 	r.status.begin(p.keeper.confirmable)
 	r.leave(p)
@@ -34,6 +38,22 @@ func TestSession_LeavesToTheNextWhatItMustKnow(t *testing.T) {
 	}
 	if got := r.Status().ConfirmedLSN; got != "0/10" {
 		t.Errorf("confirmed LSN %q, want 0/10", got)
+	}
+	if len(r.verdicts) != 1 || r.verdicts["ahead"] == nil {
+		t.Errorf("of the refused records those that come again are %v", slices.Collect(maps.Keys(r.verdicts)))
+	}
+}
+
+// Another relay delivers what this one owes.
+func TestStandBy_OwesNothing(t *testing.T) {
+	t.Parallel()
+	r, _, _ := ended(t)
+	r.owed.add([]byte("dead letter"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.standBy(ctx)
+	if r.owed.any() {
+		t.Error("a dead letter is still awaited")
 	}
 }
 
