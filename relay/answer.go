@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -51,12 +52,15 @@ func (p *Publisher) handle(r result) error {
 	}
 	var unsendable sarama.PacketEncodingError
 	if errors.As(r.err, &unsendable) {
-		// The request is larger than any broker takes; nothing was sent.
-		var firstErr error
+		// The request is larger than any broker takes; nothing was sent. Batches of several records
+		// are far smaller, so the reason is one large record, and the others may go without it.
+		largest := slices.MaxFunc(r.parts, func(a, b *partition) int { return cmp.Compare(a.batchedBytes(), b.batchedBytes()) })
 		for _, part := range r.parts {
-			firstErr = cmp.Or(firstErr, p.refused(part, sarama.ErrMessageSizeTooLarge))
+			if part != largest {
+				p.makeReady(part)
+			}
 		}
-		return firstErr
+		return p.refused(largest, sarama.ErrMessageSizeTooLarge)
 	}
 	if r.err != nil {
 		// Whether the batches were appended is unknown; they are sent again under the same
@@ -103,6 +107,14 @@ func (p *Publisher) handle(r result) error {
 	return firstErr
 }
 
+// batchedBytes is the size of what the batch holds, about.
+func (p *partition) batchedBytes() (bytes uint64) {
+	for _, q := range p.batched {
+		bytes += uint64(q.record().size)
+	}
+	return bytes
+}
+
 // silent reports whether err is that of a broker that did not answer in time.
 func silent(err error) bool {
 	var n net.Error
@@ -143,6 +155,9 @@ func (p *Publisher) appended(part *partition) {
 	}
 	if part.limit > 0 {
 		part.limit += part.limit/8 + 1 // the broker's limit is tried again only now and then
+		if part.limit >= batchRecords {
+			part.limit = 0 // no batch has more
+		}
 	}
 	part.state = partitionIdle
 	if part.queue.len() > 0 {

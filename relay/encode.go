@@ -337,19 +337,23 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	if h := e.verdicts[string(ev.ID)]; h != nil && (e.replaying == nil || h.at.LSN == position.LSN) {
 		return h
 	}
-	if !ev.ExpiresAt.IsZero() && e.now.After(ev.ExpiresAt) {
+	expired := !ev.ExpiresAt.IsZero() && e.now.After(ev.ExpiresAt)
+	t, err := e.topicOf(ev)
+	if err != nil && (!expired || asHalt(err) == nil) {
+		return err
+	}
+	var part *partition
+	if err == nil {
+		part = e.cluster.partitionFor(t, ev.AggregateID)
+		if t.tail.has(ev.ID, position) || !part.known.Less(position) && !e.owed.has(ev.ID) && e.replaying == nil {
+			e.metrics.skip() // it was delivered in time, even if it is read again too late
+			return nil
+		}
+	}
+	if expired {
 		return e.deadLetter(ev, position, letter{
 			code: reasonExpired, cause: fmt.Errorf("expired at %s", ev.ExpiresAt.UTC().Format(time.RFC3339Nano)),
 		})
-	}
-	t, err := e.topicOf(ev)
-	if err != nil {
-		return err
-	}
-	part := e.cluster.partitionFor(t, ev.AggregateID)
-	if t.tail.has(ev.ID, position) || !part.known.Less(position) && !e.owed.has(ev.ID) && e.replaying == nil {
-		e.metrics.skip()
-		return nil
 	}
 	b := e.block
 	m := b.mark()

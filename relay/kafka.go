@@ -227,15 +227,16 @@ func (c *cluster) lookUpTopic(name string) (*topic, error) {
 }
 
 // positions returns for every topic the position of the last record appended to each of
-// its partitions. A topic with a batch of which that is not known is left out: its end has
-// to be read. It may be called when encoder and publisher have ended.
+// its partitions. A topic with a batch of which that is not known is left out, and so is one
+// whose tail the stream has not passed yet: its end has to be read, or read again. It may be
+// called when encoder and publisher have ended.
 func (c *cluster) positions() map[string][]Position {
 	known := maps.Clone(c.known)
 	if known == nil {
 		known = make(map[string][]Position)
 	}
 	for name, t := range c.topics {
-		if slices.ContainsFunc(t.partitions, func(p *partition) bool { return p.batch != nil }) {
+		if len(t.tail.ids) > 0 || slices.ContainsFunc(t.partitions, func(p *partition) bool { return p.batch != nil }) {
 			delete(known, name)
 			continue
 		}

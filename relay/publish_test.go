@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -397,6 +398,23 @@ func TestPublisher_HalvesABatchThatIsTooLarge(t *testing.T) {
 	p.finish()
 }
 
+// What a broker refused once bounds the batches of a partition for a while. The bound rises with
+// every batch, so it must come to an end itself.
+func TestPublisher_GoesOnForLongAfterABatchThatWasTooLarge(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 1, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "10000"}))
+	p := startPublishing(t, kafka)
+	large := make([]published, 30)
+	for i := range large {
+		large[i] = published{Key: "k", Value: fmt.Sprintf("%01000d", i)}
+	}
+	p.acknowledged(p.publish(large...))
+	for range 500 {
+		p.acknowledged(p.publish(published{Key: "k", Value: "small"}))
+	}
+	p.finish()
+}
+
 func TestPublisher_NamesTheSingleRecordThatIsTooLarge(t *testing.T) {
 	t.Parallel()
 	kafka := startKafka(t, 1, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "10000"}))
@@ -417,6 +435,33 @@ func TestPublisher_NamesTheSingleRecordThatIsTooLarge(t *testing.T) {
 	}
 	p.want[0] = p.want[0][:3] // nothing overtakes the one that was refused
 	p.verify()
+}
+
+// A request that no broker takes is refused before it is sent. Its other batches are no reason,
+// and must not be taken for one: what is blamed goes to the dead-letter topic, or halts the relay.
+//
+//nolint:paralleltest // sarama's limit is the process's
+func TestPublisher_BlamesTheLargestBatchForARequestThatIsTooLarge(t *testing.T) {
+	limit := sarama.MaxRequestSize
+	t.Cleanup(func() { sarama.MaxRequestSize = limit })
+	sarama.MaxRequestSize = 20000
+	p := startPublishing(t, startKafka(t, 4, kfake.NumBrokers(1)))
+	keys := make(map[int32]string, 4) // by partition
+	for i := 0; len(keys) < 4; i++ {
+		key := fmt.Sprint("k", i)
+		keys[p.cluster.partitionFor(p.topic, []byte(key)).id] = key
+	}
+	p.publish(
+		published{Key: keys[0], Value: "small"}, published{Key: keys[1], Value: "small"}, published{Key: keys[1], Value: "small"},
+		published{Key: keys[2], Value: fmt.Sprintf("%030000d", 1)}, published{Key: keys[3], Value: "small"},
+	)
+	var refused *refusal
+	if err := p.end(); !errors.As(err, &refused) {
+		t.Fatalf("the publisher ended with %v, want a refusal", err)
+	}
+	if at := (Position{LSN: p.lsn, Index: 3}); refused.err.Code != RecordTooLarge || refused.err.at != at {
+		t.Errorf("%v, want RECORD_TOO_LARGE at %s", refused.err, at)
+	}
 }
 
 func TestPublisher_EndsWhenTheBrokersLostTheProducer(t *testing.T) {

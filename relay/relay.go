@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -54,7 +55,7 @@ type Relay struct {
 	memory   *memory               // how far it got, and what it read from; nil for nothing yet
 	known    map[string][]Position // what is in Kafka above that, by topic and partition
 	rate     walRate
-	verdicts map[string]*HaltError // records that the brokers refused, by event id
+	verdicts map[string]*HaltError // records that the brokers refused and that are to come again, by event id
 	owed     *deadLetters          // dead letters that are not acknowledged
 	parked   *parkedKeys           // nil unless on_poison is halt-key
 }
@@ -198,7 +199,7 @@ func (r *Relay) sessions(ctx context.Context) {
 func (r *Relay) standBy(ctx context.Context) {
 	// The other relay moves the slot and the topics' ends now: what this one remembers of them is
 	// out of date, and is read anew.
-	r.memory, r.known = nil, nil
+	r.memory, r.known, r.owed = nil, nil, new(deadLetters)
 	r.janitor.rest()
 	conn, err := r.cfg.Postgres.connect(ctx)
 	if err != nil {
@@ -269,15 +270,25 @@ func (r *Relay) session(ctx context.Context) error {
 	r.status.begin(p.keeper.confirmable)
 	r.metrics.reconnects.Inc()
 	err = p.run(ctx)
-	if p.slotMade { // else the snapshot begins again
-		p.now.Flushed = max(p.now.Flushed, p.checkpoint.Flushed())
-		r.memory = &p.now
-		r.known = p.kafka.positions()
-		if r.parked.uncertain() {
-			r.known = nil
-		}
-	}
+	r.leave(p)
 	return err
+}
+
+// leave takes from p, which has ended, what the next session must know, and nothing that
+// would keep p itself in memory: its queues can be as large as those of the next one.
+func (r *Relay) leave(p *pipeline) {
+	r.status.end()
+	if !p.slotMade {
+		return // the snapshot begins again
+	}
+	now := p.now
+	now.Flushed = max(now.Flushed, p.checkpoint.Flushed())
+	r.memory = &now
+	r.known = p.kafka.positions()
+	if r.parked.uncertain() {
+		r.known = nil
+	}
+	maps.DeleteFunc(r.verdicts, func(_ string, refused *HaltError) bool { return refused.at.LSN < now.Flushed })
 }
 
 // connect opens what p needs, judges it by what is remembered, and assembles p.

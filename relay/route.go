@@ -161,6 +161,7 @@ func (o *outboxRoute) fill(row []Value, e *Event) error {
 		}
 		return row[i].Data
 	}
+	clear(e.Headers) // they hold on to the row before
 	*e = Event{
 		ID:            get(o.id),
 		AggregateType: get(o.aggregateType),
@@ -170,8 +171,8 @@ func (o *outboxRoute) fill(row []Value, e *Event) error {
 		Topic:         get(o.topic),
 		CreatedAt:     get(o.createdAt),
 		Headers:       e.Headers[:0],
-		avro:          e.avro[:0],
-		fingerprint:   e.fingerprint[:0],
+		avro:          scratch(e.avro),
+		fingerprint:   scratch(e.fingerprint),
 	}
 	var err error
 	if v := get(o.payloadAvro); v != nil {
@@ -217,6 +218,17 @@ func (o *outboxRoute) complain(e *Event) error {
 		return poison("event %s: column %s has %d bytes instead of the 32 of a SHA-256", e.ID, o.columns.SchemaFingerprint, len(e.Fingerprint))
 	}
 	return nil
+}
+
+// maxScratch is how much of a large row's scratch memory is kept for the next one.
+const maxScratch = 1 << 20
+
+// scratch returns b, emptied for the next row, unless only an unusually large one needed it.
+func scratch(b []byte) []byte {
+	if cap(b) > maxScratch {
+		return nil
+	}
+	return b[:0]
 }
 
 // appendBytea appends the bytes of a bytea in hex format: \x68656C6C6F.

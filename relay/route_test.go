@@ -119,6 +119,30 @@ func TestRouter_ReadsAnOutboxRow(t *testing.T) {
 	}
 }
 
+func TestRouter_KeepsNothingOfALargeRow(t *testing.T) {
+	t.Parallel()
+	rel := outboxRelation()
+	r, _ := newTestRouter(t, minimalConfig(), rel)
+	var e Event
+	large := map[string]string{
+		"payload": "NULL", "payload_avro": `\x` + strings.Repeat("00", 2*maxScratch), "schema_fingerprint": `\x` + strings.Repeat("00", 32),
+		"headers": `{"first": "1", "second": "2"}`,
+	}
+	for _, values := range []map[string]string{large, {"headers": `{"first": "1"}`}} {
+		if _, err := r.Route(outboxRow(rel, values), &e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cap(e.avro) > maxScratch {
+		t.Errorf("%d bytes of scratch memory are kept", cap(e.avro))
+	}
+	for _, h := range e.Headers[len(e.Headers):cap(e.Headers)] {
+		if h.Name != nil || h.Value != nil {
+			t.Errorf("header %s=%s of the large row is held, and with it the row", h.Name, h.Value)
+		}
+	}
+}
+
 func TestRouter_AlreadyExpiredIsNotNever(t *testing.T) {
 	t.Parallel()
 	rel := outboxRelation()

@@ -224,6 +224,16 @@ func (s *Status) begin(flushed func() LSN) {
 	s.sessions++
 }
 
+// end forgets the session, but for the LSN that it confirmed last.
+func (s *Status) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flushed != nil {
+		confirmed := s.flushed()
+		s.flushed = func() LSN { return confirmed }
+	}
+}
+
 func (s *Status) setServer(version int, liveness time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -109,6 +109,35 @@ func TestTail_HoldsWhatAnEarlierSnapshotPublished(t *testing.T) {
 	}
 }
 
+// A session that ends before the stream has passed the tail leaves it to the next.
+func TestTail_IsReadAgainUntilTheStreamHasPassedIt(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 2)
+	fill(t, kafka, 0, upTo(91, 100)...)
+	first := openTestCluster(t, kafka, 90)
+	topic, err := first.topic([]byte(testTopic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !topic.tail.has([]byte("e91"), Position{LSN: 91}) {
+		t.Fatal("e91 is not known")
+	}
+	second := openTestCluster(t, kafka, 90)
+	second.known = first.positions()
+	if topic, err = second.topic([]byte(testTopic)); err != nil {
+		t.Fatal(err)
+	}
+	if !topic.tail.has([]byte("e92"), Position{LSN: 92}) {
+		t.Error("e92 would be published twice")
+	}
+	if topic.tail.has([]byte("e101"), Position{LSN: 101}) {
+		t.Error("e101 is nowhere yet")
+	}
+	if known, ok := second.positions()[testTopic]; !ok {
+		t.Errorf("the tail has been passed, and nothing is known of the topic: %v", known)
+	}
+}
+
 func TestTail_MissingRightToReadIsNoFailure(t *testing.T) {
 	t.Parallel()
 	kafka := startKafka(t, 1)

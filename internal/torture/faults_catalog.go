@@ -134,7 +134,7 @@ var catalogFaults = []Fault{
 				return a.exec(ctx, `BEGIN; ALTER TABLE outbox RENAME TO outbox_old;
 					CREATE TABLE outbox (LIKE outbox_old INCLUDING ALL); COMMIT`)
 			}, func() error {
-				return errors.Join(a.exec(ctx, `DROP PUBLICATION `+a.publication()), a.repair(ctx))
+				return errors.Join(a.exec(ctx, copyReplaced), a.exec(ctx, `DROP PUBLICATION `+a.publication()), a.repair(ctx))
 			})
 		},
 	},
@@ -148,8 +148,7 @@ var catalogFaults = []Fault{
 						ALTER PUBLICATION `+a.publication()+` SET TABLE outbox; COMMIT`)
 				})
 			}, func() error {
-				// What the old table has and the relay has not read is nowhere else.
-				return errors.Join(a.exec(ctx, `INSERT INTO outbox SELECT * FROM outbox_old`), a.repair(ctx))
+				return errors.Join(a.exec(ctx, copyReplaced), a.repair(ctx))
 			})
 		},
 	},
@@ -217,6 +216,10 @@ var catalogFaults = []Fault{
 		},
 	},
 }
+
+// copyReplaced does what the halt's hint says. What the relay had not read of the old table
+// when it halted is nowhere else.
+const copyReplaced = `INSERT INTO outbox SELECT * FROM outbox_old`
 
 var publicationHalts = []relay.HaltCode{relay.PublicationMissing, relay.PublicationDrift}
 
