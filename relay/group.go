@@ -75,8 +75,7 @@ func (g *group) settle(places []place) {
 // counts: a write may have reached only some.
 func (c *cluster) recall() (*memory, error) {
 	var response *sarama.OffsetFetchResponse
-	deadline := time.Now().Add(coordinatorPatience)
-	for wait := retryFirst; ; wait = min(2*wait, time.Second) {
+	err := c.patiently(func() error {
 		err := c.atCoordinator(func(b *sarama.Broker) (err error) {
 			response, err = b.FetchOffset(&sarama.OffsetFetchRequest{Version: 5, ConsumerGroup: c.group.id}) // of all topics
 			if err == nil && response.Err != sarama.ErrNoError {
@@ -86,17 +85,12 @@ func (c *cluster) recall() (*memory, error) {
 		})
 		if errors.Is(err, sarama.ErrGroupIDNotFound) {
 			response = new(sarama.OffsetFetchResponse) // some brokers say so of a group without offsets
-			break
+			return nil
 		}
-		if err == nil {
-			break
-		}
-		if !coordinatorMoves(err) || time.Now().After(deadline) {
-			return nil, fmt.Errorf("read the offsets of group %q: %w", c.group.id, c.groupError(err))
-		}
-		if err := sleep(c.ctx, wait); err != nil {
-			return nil, err
-		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the offsets of group %q: %w", c.group.id, c.groupError(err))
 	}
 	var furthest *memory
 	for topic, partitions := range response.Blocks {
@@ -205,6 +199,21 @@ func (c *cluster) leaveCoordinator() {
 		c.group.conn = nil
 	}
 	_ = c.client.RefreshCoordinator(c.group.id)
+}
+
+// patiently calls ask until it succeeds or fails with anything else than a coordinator that is
+// on its way, for coordinatorPatience at most.
+func (c *cluster) patiently(ask func() error) error {
+	deadline := time.Now().Add(coordinatorPatience)
+	for wait := retryFirst; ; wait = min(2*wait, time.Second) {
+		err := ask()
+		if err == nil || !coordinatorMoves(err) || time.Now().After(deadline) {
+			return err
+		}
+		if err := sleep(c.ctx, wait); err != nil {
+			return err
+		}
+	}
 }
 
 // coordinatorMoves reports whether the error passes when the coordinator is found or ready.

@@ -168,12 +168,16 @@ func (c *cluster) close() {
 // producer asks for a producer id, under which the brokers recognize a batch that is sent
 // twice.
 func (c *cluster) producer() (id int64, epoch int16, err error) {
-	res, err := c.client.InitProducerID()
+	var res *sarama.InitProducerIDResponse
+	err = c.patiently(func() (err error) {
+		res, err = c.client.InitProducerID()
+		if err == nil && res.Err != sarama.ErrNoError {
+			err = res.Err
+		}
+		return err
+	})
 	if err != nil {
 		return 0, 0, fmt.Errorf("init producer id: %w", kafkaError(err))
-	}
-	if res.Err != sarama.ErrNoError {
-		return 0, 0, fmt.Errorf("init producer id: %w", kafkaError(res.Err))
 	}
 	return res.ProducerID, res.ProducerEpoch, nil
 }

@@ -521,3 +521,18 @@ func TestPartitionFor_IsWhereJavaClientsPutTheKey(t *testing.T) {
 		}
 	}
 }
+
+// A broker that has just started, or a cluster that has had no producer yet, says so for a moment.
+// A repair would else give up between the old slot and the new one.
+func TestCluster_WaitsForAProducerIDThatIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 1)
+	kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.CoordinatorLoadInProgress, Count: 2})
+	if _, _, err := openTestCluster(t, kafka, 5).producer(); err != nil {
+		t.Errorf("gave up on a coordinator that was loading: %v", err)
+	}
+	kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.ClusterAuthorizationFailed, Count: 1})
+	if _, _, err := openTestCluster(t, kafka, 5).producer(); asHalt(err) == nil {
+		t.Errorf("want a halt where the right is missing, got %v", err)
+	}
+}

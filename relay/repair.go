@@ -157,6 +157,10 @@ func (r *repair) diagnose(ctx context.Context, conn *pgx.Conn, facts *catalog) e
 	if r.memory, err = kafka.recall(); err != nil {
 		return from(componentKafka, err)
 	}
+	// What Kafka would refuse must not come up between the old slot and the new one.
+	if _, _, err := kafka.producer(); err != nil {
+		return from(componentKafka, err)
+	}
 	r.plan.Slot, r.plan.Replaces = r.cfg.Postgres.Slot, facts.Slot.Exists
 
 	why := facts.check(&r.cfg, conn.Config().Database)
