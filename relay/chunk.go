@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 )
 
 // chunkSize is how many bytes of the stream travel together from the source to the
@@ -15,6 +16,10 @@ const chunkSlack = 8 << 10
 // chunkCount bounds the chunks that exist, and with them what is read ahead of the
 // encoder. A transaction of any size passes through them piece by piece.
 const chunkCount = 16
+
+// readAhead bounds the bytes in chunks that were handed over: a chunk with a huge row can be
+// of any size. Nothing more is read while they hold more.
+const readAhead = 2 * chunkCount * chunkSize
 
 // A chunk is a run of messages in the order of the stream. The source fills it, the
 // encoder reads it and gives it back.
@@ -73,6 +78,8 @@ func progressLSN(msg []byte) LSN { return LSN(binary.LittleEndian.Uint64(msg)) }
 type chunks struct {
 	free   chan *chunk
 	filled chan *chunk
+	out    atomic.Int64 // bytes in chunks that are handed over and not given back
+	spare  []*chunk     // free ones that the source has taken, and may not fill yet
 }
 
 func newChunks() *chunks {
@@ -81,4 +88,40 @@ func newChunks() *chunks {
 		c.free <- new(chunk)
 	}
 	return c
+}
+
+// take returns an empty chunk: nil while there is none, or while others hold more than
+// readAhead. Who fills chunks waits for free then, keeps what comes, and asks again.
+func (ch *chunks) take() *chunk {
+	if ch.out.Load() > readAhead {
+		return nil
+	}
+	if last := len(ch.spare) - 1; last >= 0 {
+		c := ch.spare[last]
+		ch.spare = ch.spare[:last]
+		return c
+	}
+	select {
+	case c := <-ch.free:
+		return c
+	default:
+		return nil
+	}
+}
+
+// keep puts aside a chunk that came from free.
+func (ch *chunks) keep(c *chunk) { ch.spare = append(ch.spare, c) }
+
+// handOver passes c on to the encoder. It never waits: the channel has room for every chunk
+// there is.
+func (ch *chunks) handOver(c *chunk) {
+	ch.out.Add(int64(len(c.buf)))
+	ch.filled <- c
+}
+
+// giveBack empties c for the next use, and lets go of the memory of a huge row at once.
+func (ch *chunks) giveBack(c *chunk) {
+	ch.out.Add(-int64(len(c.buf)))
+	c.reset()
+	ch.free <- c
 }

@@ -102,20 +102,39 @@ func TestChunks_AreBoundedAndNeverBlockTheOneWhoHandsOver(t *testing.T) {
 	t.Parallel()
 	ch := newChunks()
 	for range chunkCount {
-		select {
-		case c := <-ch.free:
-			select {
-			case ch.filled <- c:
-			default:
-				t.Fatal("a chunk could not be handed over")
-			}
-		default:
+		c := ch.take()
+		if c == nil {
 			t.Fatalf("there are fewer than %d chunks", chunkCount)
 		}
+		ch.handOver(c)
 	}
-	select {
-	case <-ch.free:
+	if ch.take() != nil {
 		t.Errorf("there are more than %d chunks", chunkCount)
-	default:
+	}
+}
+
+// Sixteen rows of twenty megabytes would else be read while the encoder stands at the first.
+func TestChunks_AreNotTakenWhileHugeRowsFillOthers(t *testing.T) {
+	t.Parallel()
+	ch := newChunks()
+	huge := ch.take()
+	huge.appendWAL(make([]byte, readAhead))
+	ch.handOver(huge)
+	for range chunkCount - 1 {
+		if c := ch.take(); c != nil {
+			t.Fatal("a chunk was taken beside one with a huge row")
+		}
+		ch.keep(<-ch.free)
+	}
+	ch.giveBack(<-ch.filled)
+	ch.keep(<-ch.free)
+	for range chunkCount {
+		c := ch.take()
+		if c == nil {
+			t.Fatal("a chunk was lost")
+		}
+		if len(c.buf) != 0 || cap(c.buf) > 4*chunkSize {
+			t.Errorf("a chunk that was given back holds %d bytes in %d", len(c.buf), cap(c.buf))
+		}
 	}
 }

@@ -139,7 +139,7 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 		if err := e.flush(ctx); err != nil {
 			return err
 		}
-		ch.free <- c
+		ch.giveBack(c)
 	}
 	return nil
 }

@@ -187,6 +187,9 @@ func (p *Publisher) arm(retry *time.Timer) {
 	for _, part := range p.waiting {
 		next = min(next, time.Until(part.retryAt))
 	}
+	if len(p.ready) > 0 && p.inFlight == 0 { // no answer will wake us
+		next = 0
+	}
 	retry.Reset(max(next, 0))
 }
 

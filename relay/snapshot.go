@@ -217,7 +217,7 @@ func (w *snapshotWriter) commit(commit, end LSN) error {
 	if err := w.write(msg); err != nil {
 		return err
 	}
-	w.ch.filled <- w.cur
+	w.ch.handOver(w.cur)
 	w.cur = nil
 	return nil
 }
@@ -226,13 +226,17 @@ func (w *snapshotWriter) commit(commit, end LSN) error {
 func (w *snapshotWriter) write(msg []byte) error {
 	w.msg = msg
 	if w.cur != nil && w.cur.full() {
-		w.ch.filled <- w.cur
+		w.ch.handOver(w.cur)
 		w.cur = nil
 	}
 	if w.cur == nil {
+		w.cur = w.ch.take()
+	}
+	for w.cur == nil {
 		select {
-		case w.cur = <-w.ch.free:
-			w.cur.reset()
+		case c := <-w.ch.free:
+			w.ch.keep(c)
+			w.cur = w.ch.take()
 		case <-w.ctx.Done():
 			return context.Cause(w.ctx)
 		}

@@ -155,12 +155,12 @@ func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
 	for n := 0; ; n++ {
 		idle := frontend.ReadBufferLen() == 0 && s.paced.buffered() == 0
 		if cur != nil && cur.messages > 0 && (idle || cur.full()) {
-			ch.filled <- cur // never blocks: the channel holds every chunk there is
+			ch.handOver(cur)
 			cur = nil
 		}
 		if leaving() {
 			if cur != nil && cur.messages > 0 {
-				ch.filled <- cur
+				ch.handOver(cur)
 			}
 			return nil
 		}
@@ -200,6 +200,10 @@ func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
 				return fmt.Errorf("replication connection: silent for %v: %w", silent.Round(time.Second), errLinkDead)
 			}
 			rearm = true
+			if cur.messages > 0 { // a large row takes its time behind them
+				ch.handOver(cur)
+				cur = nil
+			}
 			continue
 		}
 		if err := s.take(msg, cur); err != nil {
@@ -231,20 +235,19 @@ func (s *Source) wakeAt(now time.Time) time.Time {
 // freeChunk waits for a chunk that the encoder has given back. It returns nil when stop is
 // done first.
 func (s *Source) freeChunk(stop context.Context, ch *chunks) (*chunk, error) {
-	select {
-	case c := <-ch.free:
-		c.reset()
+	if c := ch.take(); c != nil {
 		return c, nil
-	default:
 	}
 	tick := time.NewTicker(confirmInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case c := <-ch.free:
-			c.reset()
-			s.lastReceived = time.Now() // the silence was ours
-			return c, nil
+			ch.keep(c)
+			if c := ch.take(); c != nil {
+				s.lastReceived = time.Now() // the silence was ours
+				return c, nil
+			}
 		case now := <-tick.C:
 			if err := s.statusIfDue(now); err != nil {
 				return nil, err

@@ -83,7 +83,7 @@ func surveyTable(ctx context.Context, cfg *Config, progress func(rows int)) (*su
 				}
 			}
 			progress(len(s.rows))
-			ch.free <- c
+			ch.giveBack(c)
 		}
 		return nil
 	})
