@@ -251,7 +251,7 @@ func TestBench_InterruptedAtAnyTimeLeavesNothingBehind(t *testing.T) {
 func TestBench_ThatFailsHalfwayLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	w := newWorkplace(t)
-	p := startProcess(t, "bench", "-c", w.config, "--events", "100000", "--rows-per-transaction", "1")
+	p := startProcess(t, "bench", "-c", w.config, "--events", "40000", "--rows-per-transaction", "1")
 	p.awaitTrue(connect(t, w.url), `SELECT coalesce(bool_or(pg_terminate_backend(pid)), false) FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid WHERE database = current_database()`)
 	if code := p.wait(); code != exitNo || !strings.Contains(p.log.String(), "read slot postrider_bench_") {
 		t.Errorf("exit %d: %s", code, p.log.String())
