@@ -126,27 +126,26 @@ func (s *service) kinds() []kind {
 	for range 10 {
 		ten = append(ten, s.avro)
 	}
-	withPGX := func(events ...outbox.Event) func() error {
+	beside := func(do func(tx pgx.Tx) error) func() error {
 		return func() error {
 			return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
 				if _, err := tx.Exec(ctx, businessInsert, s.row()...); err != nil {
 					return err
 				}
-				return outbox.Insert(ctx, tx, events...)
+				return do(tx)
 			})
 		}
 	}
+	withPGX := func(events ...outbox.Event) func() error {
+		return beside(func(tx pgx.Tx) error { return outbox.Insert(ctx, tx, events...) })
+	}
+	roundTrip := beside(func(tx pgx.Tx) error { // what a statement costs that does nothing
+		_, err := tx.Exec(ctx, "SELECT $1::int", 1)
+		return err
+	})
 	return []kind{
 		{"plain", -1, withPGX()},
-		{"round_trip", 0, func() error { // what a statement costs that does nothing
-			return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-				if _, err := tx.Exec(ctx, businessInsert, s.row()...); err != nil {
-					return err
-				}
-				_, err := tx.Exec(ctx, "SELECT $1::int", 1)
-				return err
-			})
-		}},
+		{"round_trip", 0, roundTrip},
 		{"json_event", 0, withPGX(s.json)},
 		{"avro_event", 0, withPGX(s.avro)},
 		{"ten_avro_events", 0, withPGX(ten...)},
