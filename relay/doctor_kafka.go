@@ -8,16 +8,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/IBM/sarama"
 )
 
 // rightsUnknown is what brokers send that were not asked for rights, or do not know them.
 const rightsUnknown = -1 << 31
-
-// doctorPatience is how long a broker that has just started may take to be ready.
-const doctorPatience = 10 * time.Second
 
 func (d *doctor) checkKafka(ctx context.Context) {
 	d.area = "kafka"
@@ -32,11 +28,7 @@ func (d *doctor) checkKafka(ctx context.Context) {
 		return
 	}
 	d.checkBrokers(c)
-	err := patiently(ctx, func() error {
-		_, _, err := c.producer()
-		return err
-	})
-	if err != nil {
+	if _, _, err := c.producer(); err != nil {
 		d.failed("producer", hint, err)
 	} else {
 		d.ok("producer", "the relay's user gets a producer id")
@@ -52,26 +44,6 @@ func (d *doctor) checkKafka(ctx context.Context) {
 		}
 	}
 	d.checkTopic(ctx, c, "dead-letter topic", d.cfg.Kafka.DeadLetterTopic)
-}
-
-// patiently calls ask until it succeeds, fails with what does not pass by itself, or
-// doctorPatience is over.
-func patiently(ctx context.Context, ask func() error) error {
-	deadline := time.Now().Add(doctorPatience)
-	for n := 0; ; n++ {
-		err := ask()
-		if err == nil || !startsUp(err) || time.Now().After(deadline) {
-			return err
-		}
-		if sleep(ctx, backoff(n, retryFirst, time.Second)) != nil {
-			return err
-		}
-	}
-}
-
-// startsUp reports whether the error is one of a broker that has just started.
-func startsUp(err error) bool {
-	return coordinatorMoves(err) || moves(err) || errors.Is(err, sarama.ErrControllerNotAvailable) || errors.Is(err, sarama.ErrNotController)
 }
 
 // checkBrokers connects to each broker under the name that the brokers themselves give: that

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,9 +19,6 @@ const (
 	endsEvery = 10 * time.Second
 	// maxPlaces is on how many topics the memory is kept, so that it outlives some of them.
 	maxPlaces = 3
-	// coordinatorPatience is how long a coordinator may be on the move, or in the making on a
-	// cluster that has had no group yet, before that is an error.
-	coordinatorPatience = 10 * time.Second
 )
 
 // errNoPlace means that there is no topic yet under which an offset could be committed.
@@ -75,7 +73,7 @@ func (g *group) settle(places []place) {
 // counts: a write may have reached only some.
 func (c *cluster) recall() (*memory, error) {
 	var response *sarama.OffsetFetchResponse
-	err := c.patiently(func() error {
+	err := patiently(c.ctx, func() error {
 		err := c.atCoordinator(func(b *sarama.Broker) (err error) {
 			response, err = b.FetchOffset(&sarama.OffsetFetchRequest{Version: 5, ConsumerGroup: c.group.id}) // of all topics
 			if err == nil && response.Err != sarama.ErrNoError {
@@ -201,19 +199,28 @@ func (c *cluster) leaveCoordinator() {
 	_ = c.client.RefreshCoordinator(c.group.id)
 }
 
-// patiently calls ask until it succeeds or fails with anything else than a coordinator that is
-// on its way, for coordinatorPatience at most.
-func (c *cluster) patiently(ask func() error) error {
-	deadline := time.Now().Add(coordinatorPatience)
-	for wait := retryFirst; ; wait = min(2*wait, time.Second) {
+// startPatience is how long a broker that has just started may take to be ready: a coordinator
+// may be on the move, or in the making on a cluster that has had no group yet.
+const startPatience = 10 * time.Second
+
+// patiently calls ask until it succeeds, fails with what does not pass by itself, or
+// startPatience is over.
+func patiently(ctx context.Context, ask func() error) error {
+	deadline := time.Now().Add(startPatience)
+	for n := 0; ; n++ {
 		err := ask()
-		if err == nil || !coordinatorMoves(err) || time.Now().After(deadline) {
+		if err == nil || !startsUp(err) || time.Now().After(deadline) {
 			return err
 		}
-		if err := sleep(c.ctx, wait); err != nil {
+		if sleep(ctx, backoff(n, retryFirst, time.Second)) != nil {
 			return err
 		}
 	}
+}
+
+// startsUp reports whether the error is one of a broker that has just started.
+func startsUp(err error) bool {
+	return coordinatorMoves(err) || moves(err) || errors.Is(err, sarama.ErrControllerNotAvailable) || errors.Is(err, sarama.ErrNotController)
 }
 
 // coordinatorMoves reports whether the error passes when the coordinator is found or ready.

@@ -169,7 +169,7 @@ func (c *cluster) close() {
 // twice.
 func (c *cluster) producer() (id int64, epoch int16, err error) {
 	var res *sarama.InitProducerIDResponse
-	err = c.patiently(func() (err error) {
+	err = patiently(c.ctx, func() (err error) {
 		res, err = c.client.InitProducerID()
 		if err == nil && res.Err != sarama.ErrNoError {
 			err = res.Err
