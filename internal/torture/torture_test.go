@@ -35,6 +35,12 @@ func sharedServers() *Servers {
 // torture runs cfg on the shared servers.
 func torture(t *testing.T, cfg Config) *Report {
 	t.Helper()
+	return tortureOn(t, cfg, serversFor(t, cfg))
+}
+
+// serversFor returns the shared servers, which must have what cfg needs.
+func serversFor(t *testing.T, cfg Config) *Servers {
+	t.Helper()
 	if servers == nil {
 		testserver.Absent(t, "POSTGRES_URL or KAFKA_BROKERS is not set; `make test` starts the servers and sets both")
 	}
@@ -43,7 +49,7 @@ func torture(t *testing.T, cfg Config) *Report {
 			testserver.Absent(t, "fault "+name+" needs "+lacks)
 		}
 	}
-	return tortureOn(t, cfg, servers)
+	return servers
 }
 
 func tortureOn(t *testing.T, cfg Config, servers *Servers) *Report {
@@ -138,7 +144,14 @@ func TestChecker_SeesEveryBug(t *testing.T) {
 				proxying.Lock()
 				defer proxying.Unlock()
 			}
-			report := torture(t, Config{Script: []string{bug.script, bug.script}, Bug: bug.name, Patience: 8 * time.Second})
+			cfg := Config{Script: []string{bug.script, bug.script}, Bug: bug.name, Patience: 8 * time.Second}
+			on := *serversFor(t, cfg)
+			if bug.name == "confirm-commit-lsn" {
+				// What another database writes right behind a commit brings a keepalive, whose
+				// position mends what the bug confirmed.
+				on.PostgresURL = testserver.NewPostgresCluster(t).URL()
+			}
+			report := tortureOn(t, cfg, &on)
 			if !slices.Contains(report.Failed(), bug.broken) {
 				t.Errorf("with the bug %v is broken, want %s among them", report.Failed(), bug.broken)
 			}
