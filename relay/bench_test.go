@@ -170,7 +170,11 @@ func BenchmarkChunk(b *testing.B) {
 func BenchmarkBatch(b *testing.B) {
 	l := newLine(b)
 	l.transaction()
-	p := &Publisher{codec: sarama.CompressionLZ4}
+	batches, err := newBatchEncoder("lz4")
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := &Publisher{batches: batches}
 	b.ReportAllocs()
 	events := 0
 	for b.Loop() {

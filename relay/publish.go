@@ -35,7 +35,7 @@ type Publisher struct {
 	status     *Status
 	metrics    *metrics
 	owed       *deadLetters
-	codec      sarama.CompressionCodec
+	batches    *batchEncoder
 
 	in      chan *block // from the encoder, which closes it
 	results chan result // from sarama's response goroutines
@@ -65,7 +65,6 @@ type broker struct {
 func newPublisher(cl *cluster, cfg *Config, cp *Checkpoint, status *Status, m *metrics) (*Publisher, error) {
 	p := &Publisher{
 		cluster: cl, checkpoint: cp, status: status, metrics: m,
-		codec:   compressionCodecs[cfg.Kafka.Compression],
 		in:      make(chan *block, 4),
 		results: make(chan result, 256), // so that a response never waits for us
 
@@ -76,6 +75,9 @@ func newPublisher(cl *cluster, cfg *Config, cp *Checkpoint, status *Status, m *m
 		owed:    new(deadLetters),
 	}
 	var err error
+	if p.batches, err = newBatchEncoder(cfg.Kafka.Compression); err != nil {
+		return nil, err
+	}
 	p.producerID, p.producerEpoch, err = cl.producer()
 	return p, err
 }
@@ -300,9 +302,9 @@ func (p *Publisher) fill(part *partition, limit int) (bytes int) {
 	part.batched = append(part.batched[:0], part.queue.front(n)...)
 	part.queue.pop(n)
 	part.batch = p.space()
-	part.batch.fill(part.batched)
+	p.batches.fill(part.batch, part.batched)
 	b := &part.batch.batch
-	b.Codec, b.ProducerID, b.ProducerEpoch, b.FirstSequence = p.codec, p.producerID, p.producerEpoch, part.sequence
+	b.ProducerID, b.ProducerEpoch, b.FirstSequence = p.producerID, p.producerEpoch, part.sequence
 	return bytes
 }
 

@@ -99,3 +99,23 @@ func TestRelay_RestartPublishesNothingTwice(t *testing.T) {
 		}
 	}
 }
+
+// The brokers read every batch before they append it, so they judge what they are sent.
+func TestRelay_PublishesInEveryCompression(t *testing.T) {
+	t.Parallel()
+	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
+		t.Run(codec, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			r := f.start(func(c *relay.Config) { c.Kafka.Compression = codec })
+			r.untilStreaming()
+			const events = 3000 // more than a batch
+			f.emit("a", 0, events)
+			for i, rec := range f.consume(f.topic, events) {
+				if _, seq := decodeSeq(t, rec.Value); seq != int64(i) {
+					t.Fatalf("record %d is event %d", i, seq)
+				}
+			}
+		})
+	}
+}
