@@ -110,7 +110,7 @@ func (p *Publisher) handle(r result) error {
 // batchedBytes is the size of what the batch holds, about.
 func (p *partition) batchedBytes() (bytes uint64) {
 	for _, q := range p.batched {
-		bytes += uint64(q.record().size)
+		bytes += uint64(q.record().body.len())
 	}
 	return bytes
 }

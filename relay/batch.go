@@ -34,7 +34,7 @@ func newBatchEncoder(codec string) (*batchEncoder, error) {
 func (e *batchEncoder) fill(s *batchSpace, queued []queuedRecord) {
 	raw := e.raw[:0]
 	for i, q := range queued {
-		raw = appendRecord(raw, i, q.block, q.record())
+		raw = appendRecord(raw, i, q.block.at(q.record().body))
 	}
 	s.wire = e.compress(s.wire[:0], raw)
 	if e.raw = raw; cap(raw) > 2*maxBatchBytes {
@@ -57,49 +57,11 @@ func (s *batchSpace) clear() {
 	}
 }
 
-// appendRecord appends the n-th record of a batch as it travels (Kafka protocol, "Record
-// Batch", "Record"). Its time is the batch's.
-func appendRecord(dst []byte, n int, b *block, r *blockRecord) []byte {
-	headers := b.headers[r.first:r.after]
-	size := 2 + varintLen(n) + bytesLen(r.key) + bytesLen(r.value) + varintLen(len(headers))
-	for _, h := range headers {
-		size += bytesLen(h.name) + bytesLen(h.value)
-	}
-	dst = binary.AppendVarint(dst, int64(size))
+// appendRecord appends the n-th record of a batch, whose time is the batch's (Kafka protocol,
+// "Record Batch", "Record").
+func appendRecord(dst []byte, n int, body []byte) []byte {
+	dst = binary.AppendVarint(dst, int64(2+varintLen(n)+len(body)))
 	dst = append(dst, 0, 0) // attributes, and the difference to the batch's time
 	dst = binary.AppendVarint(dst, int64(n))
-	dst = appendBytes(dst, b, r.key)
-	dst = appendBytes(dst, b, r.value)
-	dst = binary.AppendVarint(dst, int64(len(headers)))
-	for _, h := range headers {
-		dst = appendBytes(dst, b, h.name)
-		dst = appendBytes(dst, b, h.value)
-	}
-	return dst
-}
-
-// appendBytes appends what s names behind its length, which is -1 for null.
-func appendBytes(dst []byte, b *block, s span) []byte {
-	if s == null {
-		return append(dst, 1)
-	}
-	dst = binary.AppendVarint(dst, int64(s.len()))
-	return append(dst, b.bytes[s.from:s.to]...)
-}
-
-// bytesLen is how many bytes appendBytes appends.
-func bytesLen(s span) int {
-	if s == null {
-		return 1
-	}
-	return varintLen(s.len()) + s.len()
-}
-
-// varintLen is how many bytes n takes as a zigzag varint. n is not negative.
-func varintLen(n int) int {
-	size := 1
-	for n >>= 6; n > 0; n >>= 7 {
-		size++
-	}
-	return size
+	return append(dst, body...)
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -57,53 +56,55 @@ func sent(t *testing.T, batch *sarama.RecordBatch) []byte {
 	return body
 }
 
-// bySarama is what batch would be if sarama encoded its records.
-func bySarama(batch sarama.RecordBatch, queued []queuedRecord) *sarama.RecordBatch {
-	setEncoded(&batch, len(queued), nil)
-	batch.Records = nil
-	for i, q := range queued {
-		b, r := q.block, q.record()
-		record := &sarama.Record{OffsetDelta: int64(i), Key: b.at(r.key), Value: b.at(r.value)}
-		for _, h := range b.headers[r.first:r.after] {
-			record.Headers = append(record.Headers, &sarama.RecordHeader{Key: b.at(h.name), Value: b.at(h.value)})
-		}
-		batch.Records = append(batch.Records, record)
-	}
-	return &batch
-}
-
 // someRecords returns n records with keys, values and headers of all kinds and of up to
-// largest bytes.
-func someRecords(random *rand.Rand, n, largest int) []queuedRecord {
-	b := new(block)
-	b.begin([]byte("what all share"))
-	text := func() span {
+// largest bytes, in a block and as sarama takes them.
+func someRecords(random *rand.Rand, n, largest int) ([]queuedRecord, []*sarama.Record) {
+	text := func() []byte {
 		switch random.IntN(8) {
 		case 0:
-			return null
+			return []byte{}
 		case 1:
-			return b.copy(nil)
-		case 2:
-			return span{5, 8}
-		case 3:
-			return b.copy([]byte(strings.Repeat("a", random.IntN(largest))))
+			return bytes.Repeat([]byte{'a'}, random.IntN(largest))
 		}
-		return b.copy([]byte(strings.Repeat("b", random.IntN(min(largest, 200)))))
+		return bytes.Repeat([]byte{'b'}, random.IntN(min(largest, 200)))
 	}
-	queued := make([]queuedRecord, n)
-	for i := range queued {
-		m := b.mark()
-		for range random.IntN(4) * random.IntN(30) {
-			name := text()
-			if name == null {
-				name = span{0, 4}
+	b, queued, records := new(block), make([]queuedRecord, n), make([]*sarama.Record, n)
+	for i := range n {
+		b.copy(text()) // what does not travel
+		m, r := b.mark(), &sarama.Record{OffsetDelta: int64(i)}
+		if random.IntN(5) == 0 {
+			b.putNull()
+		} else {
+			r.Key = text()
+			b.put(r.Key)
+		}
+		switch random.IntN(3) {
+		case 0:
+			b.putNull()
+		case 1:
+			r.Value = text()
+			b.put(r.Value)
+		default:
+			r.Value = text()
+			about := random.IntN(2*len(r.Value) + 1)
+			start := b.open(about)
+			b.bytes = append(b.bytes, r.Value...)
+			b.close(start, about)
+		}
+		b.beginHeaders()
+		for range random.IntN(4) * random.IntN(30) { // there can be more than 63
+			h := &sarama.RecordHeader{Key: text(), Value: text()}
+			r.Headers = append(r.Headers, h)
+			if random.IntN(2) == 0 {
+				b.header(h.Key, h.Value)
+			} else {
+				b.text(string(h.Key), string(h.Value))
 			}
-			b.header(name, text())
 		}
-		b.add(m, blockRecord{key: text(), value: text()})
-		queued[i] = queuedRecord{b, int32(i)}
+		b.add(m, blockRecord{})
+		queued[i], records[i] = queuedRecord{b, int32(i)}, r
 	}
-	return queued
+	return queued, records
 }
 
 func TestBatch_TravelsAsIfSaramaHadEncodedIt(t *testing.T) {
@@ -115,10 +116,13 @@ func TestBatch_TravelsAsIfSaramaHadEncodedIt(t *testing.T) {
 	}
 	space := new(batchSpace)
 	for _, kind := range []struct{ records, largest int }{{1, 1}, {1, 100}, {2, 3 << 20}, {3, 70}, {70, 20_000}, {batchRecords, 100}, {9, 9000}} {
-		queued := someRecords(random, kind.records, kind.largest)
+		queued, records := someRecords(random, kind.records, kind.largest)
 		batches.fill(space, queued)
 		space.batch.ProducerID, space.batch.ProducerEpoch, space.batch.FirstSequence = 1<<40, 7, 1<<30
-		got, want := sent(t, &space.batch), sent(t, bySarama(space.batch, queued))
+		got := sent(t, &space.batch)
+		setEncoded(&space.batch, 0, nil)
+		space.batch.Records = records // now it is sarama that encodes
+		want := sent(t, &space.batch)
 		if !bytes.Equal(got, want) {
 			t.Fatalf("%d records of up to %d bytes: the request has %d bytes, sarama's %d", kind.records, kind.largest, len(got), len(want))
 		}
@@ -134,7 +138,10 @@ func TestBatch_LetsGoOfTheMemoryOfAHugeRecord(t *testing.T) {
 	}
 	b, space := new(block), new(batchSpace)
 	m := b.mark()
-	b.add(m, blockRecord{key: null, value: b.copy(make([]byte, 20<<20))})
+	b.putNull()
+	b.put(make([]byte, 20<<20))
+	b.beginHeaders()
+	b.add(m, blockRecord{})
 	batches.fill(space, []queuedRecord{{b, 0}})
 	space.clear()
 	if kept := cap(batches.raw) + cap(space.wire); kept > 4*maxBatchBytes {
@@ -149,7 +156,8 @@ func TestBatch_CostsNoAllocation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		queued, space := someRecords(rand.New(rand.NewPCG(3, 4)), 300, 100), new(batchSpace)
+		queued, _ := someRecords(rand.New(rand.NewPCG(3, 4)), 300, 100)
+		space := new(batchSpace)
 		allocs := testing.AllocsPerRun(50, func() {
 			batches.fill(space, queued)
 			space.clear()
@@ -166,8 +174,9 @@ func TestBatch_HasTheTimeAtWhichItWasMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	queued, _ := someRecords(rand.New(rand.NewPCG(5, 6)), 2, 10)
 	before, space := time.Now(), new(batchSpace)
-	batches.fill(space, someRecords(rand.New(rand.NewPCG(5, 6)), 2, 10))
+	batches.fill(space, queued)
 	if at := space.batch.FirstTimestamp; at.Before(before) || at.After(time.Now()) || !at.Equal(space.batch.MaxTimestamp) {
 		t.Errorf("its time is %v to %v", at, space.batch.MaxTimestamp)
 	}

@@ -93,7 +93,6 @@ func (l *line) message(msg wire) {
 // acknowledged.
 func (l *line) transaction() {
 	l.block.reset()
-	l.block.begin(l.shared.bytes)
 	l.message(l.begin)
 	for _, msg := range l.inserts {
 		l.message(msg)
@@ -143,7 +142,6 @@ func BenchmarkRecord(b *testing.B) {
 	for b.Loop() {
 		if len(l.block.records) == lineEvents {
 			l.block.reset()
-			l.block.begin(l.shared.bytes)
 		}
 		if err := l.record(b.Context(), &e, l.position); err != nil {
 			b.Fatal(err)

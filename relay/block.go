@@ -1,21 +1,24 @@
 package relay
 
 import (
+	"encoding/binary"
 	"math"
+	"slices"
 	"sync"
 )
 
 // A block is the records that came out of one chunk, for all partitions, in the order of
-// the stream. They share their memory, so that an event costs no allocation, and name it by
-// spans instead of slices, so that it costs the garbage collector nothing to look at: the
-// encoder fills a block, the publisher gives it back when the last of its records is
-// acknowledged.
+// the stream. They stand in it as they travel, but for what tells their place in a batch, and
+// share its memory, so that an event costs no allocation. A record names its parts by spans
+// instead of slices, so that it costs the garbage collector nothing to look at. The encoder
+// fills a block, the publisher gives it back when the last of its records is acknowledged.
 type block struct {
-	bytes   []byte // begins with what all records share, then keys, values, header names and values
-	headers []headerSpans
+	bytes   []byte
 	records []blockRecord
 
-	shared  int // how much of bytes is what all records share
+	headers   int // of the record under construction
+	headersAt int // where bytes says how many these are
+
 	unacked int // the publisher's count
 	size    int // what it takes of the budget
 }
@@ -29,26 +32,15 @@ var null = span{math.MaxUint32, math.MaxUint32}
 
 func (s span) len() int { return int(s.to - s.from) }
 
-type headerSpans struct{ name, value span }
-
 // blockRecord is a record and what the relay knows of it.
 type blockRecord struct {
-	key, value   span
-	id           span   // of the event; null for none
-	first, after uint32 // its headers: headers[first:after]
-	size         uint32 // as it travels, about
-	partition    *partition
-	ticket       Ticket
-	position     Position
-	dead         string // why it goes to the dead-letter topic; empty for a record like others
-}
-
-// begin makes an empty block start with shared, in which the spans of shared headers lie.
-func (b *block) begin(shared []byte) {
-	if len(b.bytes) == 0 {
-		b.bytes = append(b.bytes, shared...)
-		b.shared = len(shared)
-	}
+	body       span // key, value and headers, as they travel
+	key, value span
+	id         span // of the event; null for none
+	partition  *partition
+	ticket     Ticket
+	position   Position
+	dead       string // why it goes to the dead-letter topic; empty for a record like others
 }
 
 // reset empties the block for the next use. One that a huge record has blown up gives its
@@ -57,7 +49,7 @@ func (b *block) reset() {
 	if cap(b.bytes) > 8*chunkSize {
 		*b = block{}
 	}
-	b.bytes, b.headers, b.records = b.bytes[:0], b.headers[:0], b.records[:0]
+	b.bytes, b.records = b.bytes[:0], b.records[:0]
 	b.unacked, b.size = 0, 0
 }
 
@@ -69,6 +61,9 @@ func (b *block) at(s span) []byte {
 	return b.bytes[s.from:s.to:s.to]
 }
 
+// since returns what was appended to bytes from start on.
+func (b *block) since(start int) span { return span{uint32(start), uint32(len(b.bytes))} }
+
 // copy appends p to the block's bytes and returns it there, never null.
 func (b *block) copy(p []byte) span {
 	start := len(b.bytes)
@@ -76,54 +71,98 @@ func (b *block) copy(p []byte) span {
 	return b.since(start)
 }
 
-// since returns what was appended to bytes from start on.
-func (b *block) since(start int) span { return span{uint32(start), uint32(len(b.bytes))} }
+// mark is where the next record begins, and where truncate returns to.
+func (b *block) mark() int { return len(b.bytes) }
 
-// header adds a header to the record under construction.
-func (b *block) header(name, value span) {
-	b.headers = append(b.headers, headerSpans{name, value})
+func (b *block) truncate(mark int) { b.bytes = b.bytes[:mark] }
+
+// put appends p behind its length, as the parts of a record travel (Kafka protocol, "Record
+// Batch", "Record"): key, value, then beginHeaders and the names and values of headers.
+func (b *block) put(p []byte) span {
+	b.bytes = binary.AppendVarint(b.bytes, int64(len(p)))
+	return b.copy(p)
 }
 
-// text adds a header of a name and a value that are not in the block yet.
+// putNull appends what stands for no key or no value, the length -1.
+func (b *block) putNull() span {
+	b.bytes = append(b.bytes, 1)
+	return null
+}
+
+// open begins a part whose length is not known yet: what is appended to bytes until close. It
+// costs least when the length takes as many bytes as that of size.
+func (b *block) open(size int) (start int) {
+	b.bytes = append(b.bytes, make([]byte, varintLen(size))...)
+	return len(b.bytes)
+}
+
+// close ends the part that open(size) has begun at start.
+func (b *block) close(start, size int) span {
+	reserved, length := varintLen(size), len(b.bytes)-start
+	if needs := varintLen(length); needs > reserved {
+		b.bytes = slices.Insert(b.bytes, start, make([]byte, needs-reserved)...)
+	} else if needs < reserved {
+		b.bytes = slices.Delete(b.bytes, start-(reserved-needs), start)
+	}
+	part := span{uint32(len(b.bytes) - length), uint32(len(b.bytes))}
+	binary.PutVarint(b.bytes[start-reserved:], int64(length))
+	return part
+}
+
+// beginHeaders follows the value, with or without headers behind it.
+func (b *block) beginHeaders() {
+	b.headers, b.headersAt = 0, len(b.bytes)
+	b.bytes = append(b.bytes, 0) // room for the usual number
+}
+
+// header adds a header.
+func (b *block) header(name, value []byte) {
+	b.put(name)
+	b.put(value)
+	b.headers++
+}
+
+// text adds a header of strings.
 func (b *block) text(name, value string) {
-	start := len(b.bytes)
-	b.bytes = append(b.bytes, name...)
-	n := b.since(start)
-	start = len(b.bytes)
-	b.bytes = append(b.bytes, value...)
-	b.header(n, b.since(start))
+	b.bytes = appendText(appendText(b.bytes, name), value)
+	b.headers++
 }
 
-// mark is a place in a block to which truncate returns.
-type mark struct{ bytes, headers int }
+// appendText appends text behind its length.
+func appendText(dst []byte, text string) []byte {
+	return append(binary.AppendVarint(dst, int64(len(text))), text...)
+}
 
-func (b *block) mark() mark { return mark{len(b.bytes), len(b.headers)} }
-
-func (b *block) truncate(m mark) { b.bytes, b.headers = b.bytes[:m.bytes], b.headers[:m.headers] }
-
-// add completes the record whose headers were added since m.
-func (b *block) add(m mark, r blockRecord) {
-	r.first, r.after = uint32(m.headers), uint32(len(b.headers))
-	r.size = uint32(len(b.bytes) - m.bytes + b.shared)
+// add completes the record that begins at mark.
+func (b *block) add(mark int, r blockRecord) {
+	if more := varintLen(b.headers) - 1; more > 0 {
+		b.bytes = slices.Insert(b.bytes, b.headersAt, make([]byte, more)...)
+		if r.id != null && int(r.id.from) > b.headersAt {
+			r.id.from, r.id.to = r.id.from+uint32(more), r.id.to+uint32(more)
+		}
+	}
+	binary.PutVarint(b.bytes[b.headersAt:], int64(b.headers))
+	r.body = b.since(mark)
 	b.records = append(b.records, r)
 }
 
-const (
-	// recordOverhead and headerOverhead are about what a record and a header cost in memory
-	// beyond their bytes.
-	recordOverhead = 128
-	headerOverhead = 16
-)
+// varintLen is how many bytes n takes as a zigzag varint. n is not negative.
+func varintLen(n int) int {
+	size := 1
+	for n >>= 6; n > 0; n >>= 7 {
+		size++
+	}
+	return size
+}
+
+// recordOverhead is about what a record costs in memory beyond its bytes.
+const recordOverhead = 128
 
 // memory estimates what the block occupies.
-func (b *block) memory() int {
-	return len(b.bytes) + len(b.records)*recordOverhead + len(b.headers)*headerOverhead
-}
+func (b *block) memory() int { return len(b.bytes) + len(b.records)*recordOverhead }
 
 // capacity is what the block keeps of memory for the next records, about.
-func (b *block) capacity() int {
-	return cap(b.bytes) + cap(b.records)*recordOverhead + cap(b.headers)*headerOverhead
-}
+func (b *block) capacity() int { return cap(b.bytes) + cap(b.records)*recordOverhead }
 
 // blockPool keeps empty blocks for the next use. The one that came last is taken first: in a
 // row each of them would grow in time to the size of a full one, however few are needed at

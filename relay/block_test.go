@@ -1,10 +1,13 @@
 package relay
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // fullBlock returns a block as the encoder hands it over.
 func fullBlock(bytes int) *block {
-	return &block{bytes: make([]byte, bytes), records: make([]blockRecord, 1), headers: make([]headerSpans, 1), size: bytes}
+	return &block{bytes: make([]byte, bytes), records: make([]blockRecord, 1), size: bytes}
 }
 
 func TestBlockPool_KeepsEmptyBlocksUpToItsLimit(t *testing.T) {
@@ -19,7 +22,7 @@ func TestBlockPool_KeepsEmptyBlocksUpToItsLimit(t *testing.T) {
 		t.Errorf("%d blocks of 300 kB are kept, %d bytes, and %d are lent; the limit is %d", len(p.spare), p.bytes, p.lent, p.limit)
 	}
 	for range 4 { // one more than there are
-		if b := p.take(); len(b.bytes)+len(b.records)+len(b.headers) != 0 {
+		if b := p.take(); len(b.bytes)+len(b.records) != 0 {
 			t.Error("a block is not empty")
 		}
 	}
@@ -64,5 +67,36 @@ func TestBlockPool_TakesTheSameFewAgain(t *testing.T) {
 	}
 	if len(used) > 2 {
 		t.Errorf("%d blocks were used where 2 were needed at a time", len(used))
+	}
+}
+
+func TestBlock_NamesThePartsOfARecord(t *testing.T) {
+	t.Parallel()
+	for _, headers := range []int{0, 1, 63, 64, 70, 9000} {
+		var b block
+		b.put([]byte("another record"))
+		m := b.mark()
+		key := b.put([]byte("order-1"))
+		start := b.open(10)
+		b.copy([]byte(strings.Repeat("v", 9000))) // its length takes more bytes than that of ten
+		value := b.close(start, 10)
+		b.beginHeaders()
+		for range headers {
+			b.text("name", "value")
+		}
+		b.text("ce_id", "")
+		b.bytes = b.bytes[:len(b.bytes)-1] // its value comes now
+		id := b.put([]byte("e7"))
+		b.add(m, blockRecord{key: key, value: value, id: id})
+		r := &b.records[0]
+		if got := string(b.at(r.key)) + " " + string(b.at(r.id)); got != "order-1 e7" {
+			t.Errorf("with %d headers, key and id are %.20q", headers, got)
+		}
+		if got := string(b.at(r.value)); got != strings.Repeat("v", 9000) {
+			t.Errorf("with %d headers, the value is %.20q", headers, got)
+		}
+		if int(r.body.from) != m || int(r.body.to) != len(b.bytes) {
+			t.Errorf("with %d headers, the record is %v of %d bytes, want from %d on", headers, r.body, len(b.bytes), m)
+		}
 	}
 }

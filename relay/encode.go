@@ -44,7 +44,7 @@ type Encoder struct {
 	topicTemplate   template
 	subjectTemplate template
 	name            []byte // scratch for topics and subjects
-	shared          sharedBytes
+	shared          sharedHeaders
 
 	// skipBefore is where the session before got to: transactions that commit below it are in
 	// Kafka, though the slot may not have heard of it.
@@ -86,7 +86,7 @@ func newEncoder(cfg *Config, log *slog.Logger, status *Status, m *metrics) (*Enc
 	if e.subjectTemplate, err = parseTemplate(cfg.Outbox.Subject); err != nil {
 		return nil, fmt.Errorf("outbox.subject: %w", err)
 	}
-	e.shared = newSharedBytes(cfg)
+	e.shared = newSharedHeaders(cfg)
 	seen := make(map[string]bool)
 	e.router = NewRouter(cfg, func(rel *Relation, kind ChangeKind) {
 		name := "several"
@@ -107,7 +107,7 @@ func newEncoder(cfg *Config, log *slog.Logger, status *Status, m *metrics) (*Enc
 // publisher's side.
 func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 	defer close(e.publisher.in)
-	e.block = e.emptyBlock()
+	e.block = e.publisher.blocks.take()
 	for c := range ch.filled {
 		e.now, e.clock = postgresTime(c.serverTime), time.Now()
 		e.metrics.received.Add(float64(len(c.buf)))
@@ -144,19 +144,13 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 	return nil
 }
 
-func (e *Encoder) emptyBlock() *block {
-	b := e.publisher.blocks.take()
-	b.begin(e.shared.bytes)
-	return b
-}
-
 // flush hands the records so far to the publisher.
 func (e *Encoder) flush(ctx context.Context) error {
 	if len(e.block.records) > 0 {
 		if err := e.publisher.submit(ctx, e.block); err != nil {
 			return err
 		}
-		e.block = e.emptyBlock()
+		e.block = e.publisher.blocks.take()
 	}
 	return nil
 }
@@ -356,21 +350,26 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 		})
 	}
 	b := e.block
+	before, id := b.mark(), null
+	if e.cfg.Outbox.Headers != headersCloudEvents {
+		id = b.copy(ev.ID) // it does not travel
+	}
 	m := b.mark()
+	key := b.put(ev.AggregateID)
 	value, err := e.value(ctx, ev)
 	if err != nil {
-		b.truncate(m)
+		b.truncate(before)
 		return err
 	}
-	key, id := b.copy(ev.AggregateID), b.copy(ev.ID)
+	b.beginHeaders()
 	if e.cfg.Outbox.Headers == headersCloudEvents {
-		e.cloudEvent(b, ev, key, id)
+		id = e.cloudEvent(b, ev)
 		if value != null {
-			b.headers = append(b.headers, e.shared.contentAvro)
+			b.encoded(e.shared.contentAvro)
 		}
 	}
 	if err := e.rowHeaders(b, ev); err != nil {
-		b.truncate(m)
+		b.truncate(before)
 		return err
 	}
 	e.positionHeader(b, position)
@@ -416,7 +415,7 @@ func (e *Encoder) topicName(ev *Event) ([]byte, error) {
 // a tombstone.
 func (e *Encoder) value(ctx context.Context, ev *Event) (span, error) {
 	if ev.tombstone() {
-		return null, nil
+		return e.block.putNull(), nil
 	}
 	var err error
 	if e.name, err = e.subjectTemplate.appendTo(e.name[:0], ev); err != nil {
@@ -428,9 +427,10 @@ func (e *Encoder) value(ctx context.Context, ev *Event) (span, error) {
 		if err != nil {
 			return null, err
 		}
-		start := len(b.bytes)
+		size := len(f) + len(ev.PayloadAvro)
+		start := b.open(size)
 		b.bytes = append(append(b.bytes, f[:]...), ev.PayloadAvro...)
-		return b.since(start), nil
+		return b.close(start, size), nil
 	}
 	if version, ok := ev.header(headerSchemaVersion); ok {
 		s, err := e.schemas.versionOf(ctx, subject, version)
@@ -460,13 +460,14 @@ func (e *Encoder) value(ctx context.Context, ev *Event) (span, error) {
 
 func (e *Encoder) transcode(ev *Event, subject []byte, s *subjectSchema) (span, error) {
 	b := e.block
-	start := len(b.bytes)
+	m, about := b.mark(), len(ev.Payload)
+	start := b.open(about)
 	b.bytes = append(b.bytes, s.framing[:]...)
 	out, err := s.transcoder.Append(b.bytes, ev.Payload)
 	if err != nil {
-		b.bytes = b.bytes[:start]
+		b.truncate(m)
 		return null, poison("event %s does not fit subject %q version %d: %w", ev.ID, subject, s.version, err)
 	}
 	b.bytes = out
-	return b.since(start), nil
+	return b.close(start, about), nil
 }

@@ -23,7 +23,6 @@ func recordOf(t *testing.T, c *cluster) *Encoder {
 	e.cluster, e.checkpoint, e.owed = c, NewCheckpoint(0, nil), new(deadLetters)
 	e.ticket = e.checkpoint.Begin(time.Now())
 	e.block = new(block)
-	e.block.begin(e.shared.bytes)
 	e.now = time.Now()
 	return e
 }

@@ -197,7 +197,8 @@ func (e *Encoder) answer(r *parkedRecord) error {
 	}
 	b := e.block
 	m := b.mark()
-	key := b.copy([]byte(r.key))
+	key, value := b.put([]byte(r.key)), b.putNull()
+	b.beginHeaders()
 	add := b.text
 	add(headerReleased, r.topic)
 	add(headerThrough, r.through.String())
@@ -217,7 +218,7 @@ func (e *Encoder) answer(r *parkedRecord) error {
 	e.positionHeader(b, r.at)
 	e.checkpoint.Add(e.ticket)
 	b.add(m, blockRecord{
-		key: key, value: null, id: null, partition: e.cluster.partitionFor(t, []byte(r.key)),
+		key: key, value: value, id: null, partition: e.cluster.partitionFor(t, []byte(r.key)),
 		ticket: e.ticket, position: r.at, dead: reasonReleased,
 	})
 	return nil

@@ -292,7 +292,7 @@ func (p *Publisher) fill(part *partition, limit int) (bytes int) {
 	}
 	n := 0
 	for n < part.queue.len() && n < batchRecords && (part.limit == 0 || n < part.limit) {
-		size := int(part.queue.peek(n).record().size)
+		size := part.queue.peek(n).record().body.len()
 		if n > 0 && bytes+size > limit {
 			break
 		}

@@ -127,13 +127,16 @@ func (p *publishing) publish(records ...published) LSN {
 	ticket := p.checkpoint.Begin(time.Now())
 	for i, r := range records {
 		m := b.mark()
-		key := b.copy([]byte(r.Key))
-		value := null
-		if !r.Null {
-			value = b.copy([]byte(r.Value))
+		key := b.put([]byte(r.Key))
+		var value span
+		if r.Null {
+			value = b.putNull()
+		} else {
+			value = b.put([]byte(r.Value))
 		}
+		b.beginHeaders()
 		for j := 0; j < len(r.Headers); j += 2 {
-			b.header(b.copy([]byte(r.Headers[j])), b.copy([]byte(r.Headers[j+1])))
+			b.text(r.Headers[j], r.Headers[j+1])
 		}
 		part := p.cluster.partitionFor(p.topic, []byte(r.Key))
 		p.checkpoint.Add(ticket)
@@ -491,7 +494,10 @@ func TestPublisher_BoundsTheMemoryOfWhatIsOnItsWay(t *testing.T) {
 	p.publish(large)
 	p.publish(large)
 	third := p.blocks.take()
-	third.add(third.mark(), blockRecord{key: null, value: third.copy([]byte(large.Value)), id: null, partition: p.topic.partitions[0]})
+	m := third.mark()
+	third.put([]byte(large.Value))
+	third.beginHeaders()
+	third.add(m, blockRecord{id: null, partition: p.topic.partitions[0]})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := p.submit(ctx, third); !errors.Is(err, context.DeadlineExceeded) {

@@ -20,29 +20,30 @@ const (
 	contentType   = "content-type"
 )
 
-// sharedBytes are the header names and values that many records have in common. They stand
-// at the beginning of every block, so that the spans hold in each.
-type sharedBytes struct {
-	bytes []byte
-
-	specVersion, source, contentAvro, contentJSON headerSpans
-	id, kind, subject, time, position             span // names
+// sharedHeaders are what the headers of many records have in common, as it travels.
+type sharedHeaders struct {
+	kind                     []byte // two headers, and the name of a third: ce_type
+	subject, id, time        []byte // names
+	position                 []byte // a name
+	contentAvro, contentJSON []byte // headers
 }
 
-func newSharedBytes(cfg *Config) sharedBytes {
-	var s sharedBytes
-	s.specVersion = headerSpans{s.add(ceSpecVersion), s.add("1.0")}
-	s.source = headerSpans{s.add(ceSource), s.add(cfg.Outbox.Source)}
-	s.contentAvro = headerSpans{s.add(contentType), s.add("application/avro")}
-	s.contentJSON = headerSpans{s.contentAvro.name, s.add("application/json")}
-	s.id, s.kind, s.subject, s.time, s.position = s.add(ceID), s.add(ceType), s.add(ceSubject), s.add(ceTime), s.add(headerPosition)
-	return s
-}
-
-func (s *sharedBytes) add(text string) span {
-	start := len(s.bytes)
-	s.bytes = append(s.bytes, text...)
-	return span{uint32(start), uint32(len(s.bytes))}
+func newSharedHeaders(cfg *Config) sharedHeaders {
+	texts := func(texts ...string) (b []byte) {
+		for _, text := range texts {
+			b = appendText(b, text)
+		}
+		return b
+	}
+	return sharedHeaders{
+		kind:        texts(ceSpecVersion, "1.0", ceSource, cfg.Outbox.Source, ceType),
+		subject:     texts(ceSubject),
+		id:          texts(ceID),
+		time:        texts(ceTime),
+		position:    texts(headerPosition),
+		contentAvro: texts(contentType, "application/avro"),
+		contentJSON: texts(contentType, "application/json"),
+	}
 }
 
 // reserved are the header names that a row may not bring itself.
@@ -53,18 +54,28 @@ var reserved = map[string]bool{
 }
 
 // cloudEvent adds the headers of CloudEvents' Kafka binding in binary mode, but for the
-// content type (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2). What many records
-// have in common stands together: to the compression it is one repetition, not several.
-func (e *Encoder) cloudEvent(b *block, ev *Event, key, id span) {
-	b.headers = append(b.headers,
-		e.shared.specVersion,
-		e.shared.source,
-		headerSpans{e.shared.kind, b.copy(ev.Type)},
-		headerSpans{e.shared.subject, key},
-		headerSpans{e.shared.id, id})
-	start := len(b.bytes)
+// content type (CloudEvents Kafka Protocol Binding 1.0.2, section 3.2), and returns where the
+// event's id stands. What many records have in common stands together: to the compression it
+// is one repetition, not several.
+func (e *Encoder) cloudEvent(b *block, ev *Event) (id span) {
+	b.bytes = append(b.bytes, e.shared.kind...)
+	b.put(ev.Type)
+	b.bytes = append(b.bytes, e.shared.subject...)
+	b.put(ev.AggregateID)
+	b.bytes = append(b.bytes, e.shared.id...)
+	id = b.put(ev.ID)
+	b.bytes = append(b.bytes, e.shared.time...)
+	start := b.open(len(time.RFC3339Nano))
 	b.bytes = appendTime(b.bytes, ev.CreatedAt, e.commit)
-	b.header(e.shared.time, b.since(start))
+	b.close(start, len(time.RFC3339Nano))
+	b.headers += 6
+	return id
+}
+
+// encoded adds one header that is encoded already.
+func (b *block) encoded(header []byte) {
+	b.bytes = append(b.bytes, header...)
+	b.headers++
 }
 
 // rowHeaders adds the headers of the row.
@@ -76,15 +87,17 @@ func (e *Encoder) rowHeaders(b *block, ev *Event) error {
 		if reserved[string(h.Name)] && (e.cfg.Outbox.Headers == headersCloudEvents || strings.HasPrefix(string(h.Name), "postrider-")) {
 			return poison("event %s: header %q is the relay's own", ev.ID, h.Name)
 		}
-		b.header(b.copy(h.Name), b.copy(h.Value))
+		b.header(h.Name, h.Value)
 	}
 	return nil
 }
 
 func (e *Encoder) positionHeader(b *block, position Position) {
-	start := len(b.bytes)
+	const about = len("16/B374D848:0")
+	b.encoded(e.shared.position)
+	start := b.open(about)
 	b.bytes = position.append(b.bytes)
-	b.header(e.shared.position, b.since(start))
+	b.close(start, about)
 }
 
 // appendTime appends created as RFC 3339, or commit where the table has no such column. The
@@ -128,25 +141,27 @@ func (e *Encoder) deadLetter(ev *Event, position Position, why letter) error {
 	}
 	b := e.block
 	m := b.mark()
-	key := b.copy(ev.AggregateID)
-	value := null
+	key := b.put(ev.AggregateID)
+	var value span
 	switch {
 	case ev.PayloadAvro != nil:
-		value = b.copy(ev.PayloadAvro)
+		value = b.put(ev.PayloadAvro)
 	case ev.Payload != nil:
-		value = b.copy(ev.Payload)
+		value = b.put(ev.Payload)
+	default:
+		value = b.putNull()
 	}
-	id := b.copy(ev.ID)
-	e.cloudEvent(b, ev, key, id)
+	b.beginHeaders()
+	id := e.cloudEvent(b, ev)
 	if ev.PayloadAvro != nil {
-		b.headers = append(b.headers, e.shared.contentAvro)
+		b.encoded(e.shared.contentAvro)
 		b.text("postrider-schema-fingerprint", hex.EncodeToString(ev.Fingerprint))
 	} else if ev.Payload != nil {
-		b.headers = append(b.headers, e.shared.contentJSON)
+		b.encoded(e.shared.contentJSON)
 	}
 	for _, h := range ev.Headers {
 		if !reserved[string(h.Name)] {
-			b.header(b.copy(h.Name), b.copy(h.Value))
+			b.header(h.Name, h.Value)
 		}
 	}
 	b.text(headerErrorCode, why.code)
