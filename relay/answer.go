@@ -54,7 +54,7 @@ func (p *Publisher) handle(r result) error {
 	if errors.As(r.err, &unsendable) {
 		// The request is larger than any broker takes; nothing was sent. Batches of several records
 		// are far smaller, so the reason is one large record, and the others may go without it.
-		largest := slices.MaxFunc(r.parts, func(a, b *partition) int { return cmp.Compare(a.batchedBytes(), b.batchedBytes()) })
+		largest := slices.MaxFunc(r.parts, func(a, b *partition) int { return cmp.Compare(len(a.batch.wire), len(b.batch.wire)) })
 		for _, part := range r.parts {
 			if part != largest {
 				p.makeReady(part)
@@ -105,14 +105,6 @@ func (p *Publisher) handle(r result) error {
 		failpoint(pointAcked)
 	}
 	return firstErr
-}
-
-// batchedBytes is the size of what the batch holds, about.
-func (p *partition) batchedBytes() (bytes uint64) {
-	for _, q := range p.batched {
-		bytes += uint64(q.record().body.len())
-	}
-	return bytes
 }
 
 // silent reports whether err is that of a broker that did not answer in time.

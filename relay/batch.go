@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
+	"errors"
 	"reflect"
 	"time"
 	"unsafe"
@@ -28,6 +29,9 @@ type batchEncoder struct {
 
 // newBatchEncoder makes one that compresses as kafka.compression says.
 func newBatchEncoder(codec string) (*batchEncoder, error) {
+	if encodedField.Type != reflect.TypeFor[[]byte]() {
+		return nil, errors.New("this program was built with an IBM/sarama that postrider does not know: build it with the version in postrider's go.mod")
+	}
 	compress, err := newCompressor(codec)
 	return &batchEncoder{codec: compressionCodecs[codec], compress: compress}, err
 }
@@ -72,13 +76,7 @@ func appendRecord(dst []byte, n int, body []byte) []byte {
 // compressed. sarama fills it from Records, by way of a structure for every record and header
 // and a kilobyte of garbage per event, but sends what it finds there already. The field is
 // not exported, and there is no other way to hand over records that are encoded.
-var encodedField = func() uintptr {
-	f, ok := reflect.TypeFor[sarama.RecordBatch]().FieldByName("compressedRecords")
-	if !ok || f.Type != reflect.TypeFor[[]byte]() {
-		panic("postrider was built with an IBM/sarama that it does not know: take the version of its go.mod")
-	}
-	return f.Offset
-}()
+var encodedField, _ = reflect.TypeFor[sarama.RecordBatch]().FieldByName("compressedRecords")
 
 // nobody is the Records of a batch that is encoded, of which sarama only asks how many there
 // are. Were it to look at one after all, it would find nil and end the process at once.
@@ -87,5 +85,5 @@ var nobody [batchRecords]*sarama.Record
 // setEncoded makes b a batch of n records, which are encoded and compressed in wire.
 func setEncoded(b *sarama.RecordBatch, n int, wire []byte) {
 	b.Records = nobody[:n]
-	*(*[]byte)(unsafe.Add(unsafe.Pointer(b), encodedField)) = wire
+	*(*[]byte)(unsafe.Add(unsafe.Pointer(b), encodedField.Offset)) = wire
 }

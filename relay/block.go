@@ -122,6 +122,24 @@ func (b *block) header(name, value []byte) {
 	b.headers++
 }
 
+// encoded adds n headers that are encoded already.
+func (b *block) encoded(headers []byte, n int) {
+	b.bytes = append(b.bytes, headers...)
+	b.headers += n
+}
+
+// named adds a header whose name is encoded already, and returns where its value stands.
+func (b *block) named(name, value []byte) span {
+	b.encoded(name, 1)
+	return b.put(value)
+}
+
+// openNamed adds a header whose name is encoded already and whose value follows, until close.
+func (b *block) openNamed(name []byte, size int) (start int) {
+	b.encoded(name, 1)
+	return b.open(size)
+}
+
 // text adds a header of strings.
 func (b *block) text(name, value string) {
 	b.bytes = appendText(appendText(b.bytes, name), value)

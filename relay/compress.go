@@ -12,8 +12,8 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// A compressor appends what src is when compressed to dst. It keeps memory for its next call,
-// so it is used by one goroutine.
+// A compressor returns what src is when compressed, in the memory of dst, which is empty, if
+// it fits. It keeps memory for its next call, so it is used by one goroutine.
 type compressor func(dst, src []byte) []byte
 
 // newCompressor returns the compressor of a codec of kafka.compression.
@@ -28,6 +28,7 @@ func newCompressor(codec string) (compressor, error) {
 			w.Reset(buf)
 			_, _ = w.Write(src)
 			_ = w.Close()
+			w.Reset(nil) // or it would keep the memory
 			return buf.Bytes()
 		}, nil
 	case "snappy":
@@ -35,7 +36,7 @@ func newCompressor(codec string) (compressor, error) {
 	case "lz4":
 		return new(lz4Frames).compress, nil
 	case "zstd":
-		// A batch is encoded at once, and needs no window beyond its own size.
+		// Most batches are smaller than the window, and for none of them pays a larger one.
 		w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(maxBatchBytes))
 		if err != nil {
 			return nil, err
@@ -67,7 +68,7 @@ func (f *lz4Frames) compress(dst, src []byte) []byte {
 		dst = slices.Grow(dst, lz4.CompressBlockBound(len(block)))
 		n, err := f.blocks.CompressBlock(block, dst[start:cap(dst)])
 		size := uint32(n)
-		if err != nil || n >= len(block) {
+		if err != nil || n == 0 || n >= len(block) {
 			n = copy(dst[start:cap(dst)], block)
 			size = uint32(n) | lz4Stored
 		}

@@ -365,7 +365,7 @@ func (e *Encoder) record(ctx context.Context, ev *Event, position Position) erro
 	if e.cfg.Outbox.Headers == headersCloudEvents {
 		id = e.cloudEvent(b, ev)
 		if value != null {
-			b.encoded(e.shared.contentAvro)
+			b.encoded(e.shared.contentAvro, 1)
 		}
 	}
 	if err := e.rowHeaders(b, ev); err != nil {

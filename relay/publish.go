@@ -197,12 +197,7 @@ func (p *Publisher) arm(retry *time.Timer) {
 
 // send makes requests of the ready partitions, for every broker that has room for one.
 func (p *Publisher) send(ctx context.Context) error {
-	type load struct {
-		request *sarama.ProduceRequest
-		parts   []*partition
-		bytes   int
-	}
-	loads := make(map[*broker]*load)
+	loads := make(map[*broker][]*partition)
 	asked := make(map[string]error) // topics whose metadata were asked for in this round
 	limit := min(max(sharedBatchBytes/max(len(p.ready), 1), minBatchBytes), maxBatchBytes)
 	kept := p.ready[:0]
@@ -216,37 +211,49 @@ func (p *Publisher) send(ctx context.Context) error {
 			p.later(part, err)
 			continue
 		}
-		l := loads[b]
-		if b.requests >= maxRequests || l != nil && l.bytes >= requestBytes {
+		if b.requests >= maxRequests {
 			kept = append(kept, part)
 			continue
 		}
-		if l == nil {
-			l = &load{request: &sarama.ProduceRequest{
-				RequiredAcks: sarama.WaitForAll, Timeout: int32(kafkaTimeout / time.Millisecond), Version: 7,
-			}}
-			loads[b] = l
-		}
-		part.state = partitionSent
-		l.bytes += p.fill(part, limit)
-		l.request.AddBatch(part.topic, part.id, &part.batch.batch)
-		l.parts = append(l.parts, part)
+		loads[b] = append(loads[b], part)
 	}
 	p.ready = kept
-	for b, l := range loads {
-		r := result{broker: b, closed: b.closed, parts: l.parts}
-		b.requests++
-		p.inFlight++
-		err := b.conn.AsyncProduce(l.request, func(res *sarama.ProduceResponse, err error) {
-			r.response, r.err = res, err
-			p.results <- r
-		})
-		if err != nil { // the callback is not called then
-			r.err = err
-			if err := p.handle(r); err != nil {
-				return err
-			}
+	for b, parts := range loads {
+		if err := p.produce(b, parts, limit); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// produce sends b one request with the batches of parts. Those for which it has no room stay
+// ready.
+func (p *Publisher) produce(b *broker, parts []*partition, limit int) error {
+	request := &sarama.ProduceRequest{
+		RequiredAcks: sarama.WaitForAll, Timeout: int32(kafkaTimeout / time.Millisecond), Version: 7,
+	}
+	bytes, n := 0, 0
+	for _, part := range parts {
+		size := p.fill(part, limit)
+		if n > 0 && bytes+size > requestBytes { // a huge one travels alone
+			break
+		}
+		part.state = partitionSent
+		request.AddBatch(part.topic, part.id, &part.batch.batch)
+		bytes += size
+		n++
+	}
+	p.ready = append(p.ready, parts[n:]...)
+	r := result{broker: b, closed: b.closed, parts: parts[:n:n]}
+	b.requests++
+	p.inFlight++
+	err := b.conn.AsyncProduce(request, func(res *sarama.ProduceResponse, err error) {
+		r.response, r.err = res, err
+		p.results <- r
+	})
+	if err != nil { // the callback is not called then
+		r.err = err
+		return p.handle(r)
 	}
 	return nil
 }
@@ -282,30 +289,28 @@ func (p *Publisher) brokerOf(part *partition, asked map[string]error) (*broker, 
 	return b, nil
 }
 
-// fill gives part a batch of up to limit bytes, unless it has one to send again, and returns
-// its size. A batch
-// that is sent again is the same to the byte and has the same sequence number: that is how
-// the broker knows it.
-func (p *Publisher) fill(part *partition, limit int) (bytes int) {
-	if part.batch != nil {
-		return limit
-	}
-	n := 0
-	for n < part.queue.len() && n < batchRecords && (part.limit == 0 || n < part.limit) {
-		size := part.queue.peek(n).record().body.len()
-		if n > 0 && bytes+size > limit {
-			break
+// fill gives part a batch of up to limit bytes before compression, unless it has one to send
+// again, and returns its size as it travels. A batch that is sent again is the same to the
+// byte and has the same sequence number: that is how the broker knows it.
+func (p *Publisher) fill(part *partition, limit int) (size int) {
+	if part.batch == nil {
+		bytes, n := 0, 0
+		for n < part.queue.len() && n < batchRecords && (part.limit == 0 || n < part.limit) {
+			record := part.queue.peek(n).record().body.len()
+			if n > 0 && bytes+record > limit {
+				break
+			}
+			bytes += record
+			n++
 		}
-		bytes += size
-		n++
+		part.batched = append(part.batched[:0], part.queue.front(n)...)
+		part.queue.pop(n)
+		part.batch = p.space()
+		p.batches.fill(part.batch, part.batched)
+		b := &part.batch.batch
+		b.ProducerID, b.ProducerEpoch, b.FirstSequence = p.producerID, p.producerEpoch, part.sequence
 	}
-	part.batched = append(part.batched[:0], part.queue.front(n)...)
-	part.queue.pop(n)
-	part.batch = p.space()
-	p.batches.fill(part.batch, part.batched)
-	b := &part.batch.batch
-	b.ProducerID, b.ProducerEpoch, b.FirstSequence = p.producerID, p.producerEpoch, part.sequence
-	return bytes
+	return len(part.batch.wire)
 }
 
 // space returns the memory for a batch.

@@ -86,7 +86,7 @@ func startPublishing(t *testing.T, kafka *kfake.Cluster) *publishing {
 	t.Helper()
 	cfg := minimalConfig()
 	cfg.Kafka.Brokers = kafka.ListenAddrs()
-	cfg.Kafka.Compression = "none"
+	cfg.Kafka.Compression = "none" // sizes are what they look like
 	cfg.Kafka.MaxInFlightBytes = 1 << 20
 	cfg = cfg.withDefaults()
 	log := slog.New(slog.DiscardHandler)

@@ -22,10 +22,9 @@ const (
 
 // sharedHeaders are what the headers of many records have in common, as it travels.
 type sharedHeaders struct {
-	kind                     []byte // two headers, and the name of a third: ce_type
-	subject, id, time        []byte // names
-	position                 []byte // a name
-	contentAvro, contentJSON []byte // headers
+	context                           []byte // two headers: spec version and source
+	contentAvro, contentJSON          []byte // headers
+	kind, subject, id, time, position []byte // names
 }
 
 func newSharedHeaders(cfg *Config) sharedHeaders {
@@ -36,13 +35,14 @@ func newSharedHeaders(cfg *Config) sharedHeaders {
 		return b
 	}
 	return sharedHeaders{
-		kind:        texts(ceSpecVersion, "1.0", ceSource, cfg.Outbox.Source, ceType),
+		context:     texts(ceSpecVersion, "1.0", ceSource, cfg.Outbox.Source),
+		contentAvro: texts(contentType, "application/avro"),
+		contentJSON: texts(contentType, "application/json"),
+		kind:        texts(ceType),
 		subject:     texts(ceSubject),
 		id:          texts(ceID),
 		time:        texts(ceTime),
 		position:    texts(headerPosition),
-		contentAvro: texts(contentType, "application/avro"),
-		contentJSON: texts(contentType, "application/json"),
 	}
 }
 
@@ -58,24 +58,15 @@ var reserved = map[string]bool{
 // event's id stands. What many records have in common stands together: to the compression it
 // is one repetition, not several.
 func (e *Encoder) cloudEvent(b *block, ev *Event) (id span) {
-	b.bytes = append(b.bytes, e.shared.kind...)
-	b.put(ev.Type)
-	b.bytes = append(b.bytes, e.shared.subject...)
-	b.put(ev.AggregateID)
-	b.bytes = append(b.bytes, e.shared.id...)
-	id = b.put(ev.ID)
-	b.bytes = append(b.bytes, e.shared.time...)
-	start := b.open(len(time.RFC3339Nano))
+	b.encoded(e.shared.context, 2)
+	b.named(e.shared.kind, ev.Type)
+	b.named(e.shared.subject, ev.AggregateID)
+	id = b.named(e.shared.id, ev.ID)
+	const about = len(time.RFC3339Nano)
+	start := b.openNamed(e.shared.time, about)
 	b.bytes = appendTime(b.bytes, ev.CreatedAt, e.commit)
-	b.close(start, len(time.RFC3339Nano))
-	b.headers += 6
+	b.close(start, about)
 	return id
-}
-
-// encoded adds one header that is encoded already.
-func (b *block) encoded(header []byte) {
-	b.bytes = append(b.bytes, header...)
-	b.headers++
 }
 
 // rowHeaders adds the headers of the row.
@@ -93,9 +84,8 @@ func (e *Encoder) rowHeaders(b *block, ev *Event) error {
 }
 
 func (e *Encoder) positionHeader(b *block, position Position) {
-	const about = len("16/B374D848:0")
-	b.encoded(e.shared.position)
-	start := b.open(about)
+	const about = len("16/B374D848/0")
+	start := b.openNamed(e.shared.position, about)
 	b.bytes = position.append(b.bytes)
 	b.close(start, about)
 }
@@ -154,10 +144,10 @@ func (e *Encoder) deadLetter(ev *Event, position Position, why letter) error {
 	b.beginHeaders()
 	id := e.cloudEvent(b, ev)
 	if ev.PayloadAvro != nil {
-		b.encoded(e.shared.contentAvro)
+		b.encoded(e.shared.contentAvro, 1)
 		b.text("postrider-schema-fingerprint", hex.EncodeToString(ev.Fingerprint))
 	} else if ev.Payload != nil {
-		b.encoded(e.shared.contentJSON)
+		b.encoded(e.shared.contentJSON, 1)
 	}
 	for _, h := range ev.Headers {
 		if !reserved[string(h.Name)] {

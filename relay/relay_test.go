@@ -109,9 +109,18 @@ func TestRelay_PublishesInEveryCompression(t *testing.T) {
 			f := newFixture(t)
 			r := f.start(func(c *relay.Config) { c.Kafka.Compression = codec })
 			r.untilStreaming()
-			const events = 3000 // more than a batch
-			f.emit("a", 0, events)
-			for i, rec := range f.consume(f.topic, events) {
+			const few, many = 12, 3000 // large ones, of which a batch holds some, and more than a batch holds
+			for i := range few {
+				hashes := 3000 // 96 kB in which nothing repeats
+				if i == few/2 {
+					hashes = 25_000
+				}
+				f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload)
+					SELECT 'order', 'a', 'order.created', json_build_object('seq', $1::int, 'note', string_agg(md5($1::text || n), ''))
+					FROM generate_series(1, $2::int) n`, i, hashes)
+			}
+			f.emit("a", few, many)
+			for i, rec := range f.consume(f.topic, few+many) {
 				if _, seq := decodeSeq(t, rec.Value); seq != int64(i) {
 					t.Fatalf("record %d is event %d", i, seq)
 				}
