@@ -467,6 +467,35 @@ func TestPublisher_BlamesTheLargestBatchForARequestThatIsTooLarge(t *testing.T) 
 	}
 }
 
+// Brokers and sarama take requests up to a size, however many partitions have large records.
+func TestPublisher_BoundsARequest(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 20, kfake.NumBrokers(1))
+	var largest atomic.Int64
+	kafka.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		kafka.KeepControl()
+		size := 0
+		for _, topic := range req.(*kmsg.ProduceRequest).Topics {
+			for _, part := range topic.Partitions {
+				size += len(part.Records)
+			}
+		}
+		largest.Store(max(largest.Load(), int64(size)))
+		return nil, nil, false
+	})
+	p := startPublishing(t, kafka)
+	records := make([]published, 40)
+	for i := range records {
+		records[i] = published{Key: fmt.Sprint("k", i), Value: fmt.Sprintf("%0900000d", i)}
+	}
+	p.publish(records...)
+	p.finish()
+	const headers = 64 << 10 // of the batches
+	if n := largest.Load(); n > requestBytes+headers || n < requestBytes/2 {
+		t.Errorf("the largest request has %d bytes, want about %d at most", n, requestBytes)
+	}
+}
+
 func TestPublisher_EndsWhenTheBrokersLostTheProducer(t *testing.T) {
 	t.Parallel()
 	for _, fatal := range []*kerr.Error{kerr.OutOfOrderSequenceNumber, kerr.InvalidProducerEpoch, kerr.UnknownProducerID} {
