@@ -29,8 +29,8 @@ type batchEncoder struct {
 
 // newBatchEncoder makes one that compresses as kafka.compression says.
 func newBatchEncoder(codec string) (*batchEncoder, error) {
-	if encodedField.Type != reflect.TypeFor[[]byte]() {
-		return nil, errors.New("this program was built with an IBM/sarama that postrider does not know: build it with the version in postrider's go.mod")
+	if err := knowsSarama(); err != nil {
+		return nil, err
 	}
 	compress, err := newCompressor(codec)
 	return &batchEncoder{codec: compressionCodecs[codec], compress: compress}, err
@@ -77,6 +77,15 @@ func appendRecord(dst []byte, n int, body []byte) []byte {
 // and a kilobyte of garbage per event, but sends what it finds there already. The field is
 // not exported, and there is no other way to hand over records that are encoded.
 var encodedField, _ = reflect.TypeFor[sarama.RecordBatch]().FieldByName("compressedRecords")
+
+// knowsSarama returns an error where sarama has no such field, for then nothing can be sent.
+func knowsSarama() error {
+	if encodedField.Type != reflect.TypeFor[[]byte]() {
+		return errors.New("this program was built with an IBM/sarama that postrider does not know, and could publish nothing: " +
+			"build it with the version that postrider's go.mod names")
+	}
+	return nil
+}
 
 // nobody is the Records of a batch that is encoded, of which sarama only asks how many there
 // are. Were it to look at one after all, it would find nil and end the process at once.

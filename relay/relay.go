@@ -65,6 +65,9 @@ func New(cfg Config, opts Options) (*Relay, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := knowsSarama(); err != nil {
+		return nil, err
+	}
 	cfg = cfg.withDefaults()
 	log := opts.Logger
 	if log == nil {
