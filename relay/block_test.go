@@ -84,9 +84,7 @@ func TestBlock_NamesThePartsOfARecord(t *testing.T) {
 		for range headers {
 			b.text("name", "value")
 		}
-		b.text("ce_id", "")
-		b.bytes = b.bytes[:len(b.bytes)-1] // its value comes now
-		id := b.put([]byte("e7"))
+		id := b.named(appendText(nil, "ce_id"), []byte("e7"))
 		b.add(m, blockRecord{key: key, value: value, id: id})
 		r := &b.records[0]
 		if got := string(b.at(r.key)) + " " + string(b.at(r.id)); got != "order-1 e7" {

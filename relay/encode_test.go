@@ -3,7 +3,6 @@ package relay
 import (
 	"fmt"
 	"log/slog"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -12,8 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	schemaregistry "github.com/postrider/postrider/schema-registry"
 )
 
 // recordOf makes records of events, without a stream and a publisher.
@@ -125,9 +122,10 @@ func TestEncoder_ARecordIsReadAsItWasMade(t *testing.T) {
 	}
 	row := []string{"trace: t1", headerSchemaVersion + "x: "}
 	position := []string{"postrider-position: 1/2/3"}
-	many := make([]string, 100)
+	many, manyHeaders := make([]string, 100), make([]Header, 100)
 	for i := range many {
-		many[i] = fmt.Sprintf("h%d: %d", i, i)
+		name, value := fmt.Sprint("h", i), fmt.Sprint(i)
+		many[i], manyHeaders[i] = name+": "+value, Header{[]byte(name), []byte(value)}
 	}
 	for _, tc := range []struct {
 		name   string
@@ -139,20 +137,11 @@ func TestEncoder_ARecordIsReadAsItWasMade(t *testing.T) {
 		{name: "JSON", want: [][]string{cloud, {"content-type: application/avro"}, row, position}},
 		{name: "tombstone", change: func(_ *Encoder, ev *Event) { ev.Payload = nil }, null: true, want: [][]string{cloud, row, position}},
 		{name: "no CloudEvents", change: func(e *Encoder, _ *Event) { e.cfg.Outbox.Headers = "none" }, want: [][]string{row, position}},
-		{name: "many headers", change: func(_ *Encoder, ev *Event) {
-			ev.Headers = nil
-			for _, h := range many {
-				name, value, _ := strings.Cut(h, ": ")
-				ev.Headers = append(ev.Headers, Header{[]byte(name), []byte(value)})
-			}
-		}, want: [][]string{cloud, {"content-type: application/avro"}, many, position}},
+		{name: "many headers", change: func(_ *Encoder, ev *Event) { ev.Headers = manyHeaders },
+			want: [][]string{cloud, {"content-type: application/avro"}, many, position}},
 		{name: "many headers, no CloudEvents", change: func(e *Encoder, ev *Event) {
 			e.cfg.Outbox.Headers = "none"
-			ev.Headers = nil
-			for _, h := range many {
-				name, value, _ := strings.Cut(h, ": ")
-				ev.Headers = append(ev.Headers, Header{[]byte(name), []byte(value)})
-			}
+			ev.Headers = manyHeaders
 		}, want: [][]string{many, position}},
 		{name: "released", change: func(e *Encoder, _ *Event) { e.replaying = &Position{LSN: 0x1_0000_0001} },
 			want: [][]string{cloud, {"content-type: application/avro"}, row, position, {headerReplayed + ": 1/1/0"}}},
@@ -213,29 +202,16 @@ func TestEncoder_ARecordIsReadAsItWasMade(t *testing.T) {
 	}
 }
 
-// withRegistry gives l a registry that knows the schema of its events.
-func (l *line) withRegistry(t *testing.T) *schemaregistry.Client {
-	t.Helper()
-	server := httptest.NewServer(schemaregistry.NewHandler(schemaregistry.New(schemaregistry.NewMemoryStore()), schemaregistry.HandlerConfig{}))
-	t.Cleanup(server.Close)
-	client, err := schemaregistry.NewClient(schemaregistry.ClientConfig{URL: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	if id, err := client.Register(t.Context(), "order.created", lineSchema); err != nil || id != 1 {
-		t.Fatalf("registered as %d: %v", id, err)
-	}
-	l.schemas.registry = client
-	return client
-}
-
 // What could not be made must leave nothing behind: the next record would begin with it.
 func TestEncoder_AnEventThatIsRefusedLeavesTheBlockAsItWas(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{headersCloudEvents, "none"} {
 		l := newLine(t)
-		registry := l.withRegistry(t)
+		registry := newRenewalRig(t).client
+		if id, err := registry.Register(t.Context(), "order.created", lineSchema); err != nil || id != 1 {
+			t.Fatalf("registered as %d: %v", id, err)
+		}
+		l.schemas.registry = registry
 		l.Encoder.cfg.Outbox.Headers = mode
 		l.message(l.begin)
 		if err := l.record(t.Context(), orderEvent(), Position{LSN: 1}); err != nil {
