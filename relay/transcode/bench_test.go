@@ -6,7 +6,7 @@ import (
 
 // The shape and the spacing of what json_build_object makes of an order.
 const (
-	orderDoc = `{"seq" : 123456, "customer" : "customer-3456", "currency" : "EUR", "total" : 34.56, "status" : "CREATED", ` +
+	orderDoc = `{"seq" : 123456, "customer" : "customer-3456", "currency" : "EUR", "total" : 34.5600000000000000, "status" : "CREATED", ` +
 		`"lines" : [{"sku" : "SKU-350", "qty" : 5}], ` +
 		`"note" : "c4ca4238a0b923820dcc509a6f75849bc81e728d9d4c2f636f067f89cc14862ceccbc87e4b5ce2fe28308fd9f2a7baf3a87ff679a2f3e71d9181a67b7542122cabcdefghijklmnopqrstuv"}`
 	// The same as jsonb prints it: keys by length, then by bytes.

@@ -122,7 +122,8 @@ var powersOfTen = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1
 
 // shortDouble reads a number of at most 15 digits without an exponent, as nearly all are. Its
 // digits and its power of ten are exact as doubles, so that their quotient is the double
-// nearest to it (W. D. Clinger, How to Read Floating Point Numbers Accurately, 1990). For any
+// nearest to it (W. D. Clinger, How to Read Floating Point Numbers Accurately, 1990). Zeros at
+// the end of a fraction do not count: Postgres writes a dozen of them after a division. For any
 // other number the length is 0.
 func shortDouble(b []byte) (f float64, length int) {
 	p := 0
@@ -130,7 +131,9 @@ func shortDouble(b []byte) (f float64, length int) {
 	if neg {
 		p++
 	}
-	first, point, u := p, -1, uint64(0)
+	first, point := p, -1
+	u := uint64(0)             // the digits so far; of no use once there are too many
+	short, end := uint64(0), p // those up to end, without the zeros behind
 	for ; p < len(b); p++ {
 		d := b[p] - '0'
 		if d > 9 {
@@ -141,19 +144,19 @@ func shortDouble(b []byte) (f float64, length int) {
 			continue
 		}
 		u = u*10 + uint64(d)
-		if p-first > 15 {
-			return 0, 0
+		if d != 0 || point < 0 {
+			short, end = u, p+1
 		}
 	}
 	whole, fraction := p-first, 0
 	if point >= 0 {
-		whole, fraction = point-first, p-point-1
+		whole, fraction = point-first, max(end-point-1, 0)
 	}
-	if whole == 0 || whole > 1 && b[first] == '0' || point >= 0 && fraction == 0 || whole+fraction > 15 ||
+	if whole == 0 || whole > 1 && b[first] == '0' || point == p-1 || whole+fraction > 15 ||
 		p < len(b) && b[p]|0x20 == 'e' {
 		return 0, 0
 	}
-	f = float64(u) / powersOfTen[fraction]
+	f = float64(short) / powersOfTen[fraction]
 	if neg {
 		f = -f
 	}
