@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,14 +74,18 @@ func newLine(tb testing.TB) *line {
 
 	at := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
 	l.begin, l.commit = wireBegin(100, at, 7), wireCommit(100, 200, at)
-	for i := range lineEvents {
-		row := outboxRow(l.relation, map[string]string{
-			"id": fmt.Sprintf("0199aa00-0000-7000-8000-%012d", i), "aggregate_id": fmt.Sprintf("order-%d", i), "payload": linePayload,
-		})
-		l.inserts = append(l.inserts, wireInsert(l.relation.OID, row.New...))
-	}
+	l.rows(map[string]string{"payload": linePayload})
 	l.message(wireRelation(l.relation))
 	return l
+}
+
+// rows makes the line's events such ones.
+func (l *line) rows(values map[string]string) {
+	l.inserts = nil
+	for i := range lineEvents {
+		values["id"], values["aggregate_id"] = fmt.Sprintf("0199aa00-0000-7000-8000-%012d", i), fmt.Sprintf("order-%d", i)
+		l.inserts = append(l.inserts, wireInsert(l.relation.OID, outboxRow(l.relation, values).New...))
+	}
 }
 
 func (l *line) message(msg wire) {
@@ -108,12 +113,22 @@ func (l *line) transaction() {
 // Not parallel: AllocsPerRun counts the allocations of the whole process.
 func TestLine_CostsNoAllocationFromTheStreamToTheBlock(t *testing.T) {
 	l := newLine(t)
-	allocs := testing.AllocsPerRun(100, l.transaction)
-	if n := len(l.block.records); n != lineEvents {
-		t.Fatalf("the block has %d records, want %d", n, lineEvents)
-	}
-	if allocs != 0 {
-		t.Errorf("a transaction of %d events costs %v allocations", lineEvents, allocs)
+	subject := l.schemas.latest["order.created"]
+	l.schemas.pinned[pinnedVersion{"order.created", 3}] = subject
+	l.schemas.registered[registeredSchema{"order.created", [32]byte{}}] = subject.framing
+	for name, values := range map[string]map[string]string{
+		"JSON":                     {"payload": linePayload},
+		"JSON of a pinned version": {"payload": linePayload, "headers": `{"postrider-schema-version": "3"}`},
+		"Avro":                     {"payload": "NULL", "payload_avro": `\x0102`, "schema_fingerprint": `\x` + strings.Repeat("00", 32)},
+	} {
+		l.rows(values)
+		allocs := testing.AllocsPerRun(100, l.transaction)
+		if n := len(l.block.records); n != lineEvents {
+			t.Fatalf("%s: the block has %d records, want %d", name, n, lineEvents)
+		}
+		if allocs != 0 {
+			t.Errorf("%s: a transaction of %d events costs %v allocations", name, lineEvents, allocs)
+		}
 	}
 }
 

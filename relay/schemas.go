@@ -132,10 +132,10 @@ func (s *schemas) versionOf(ctx context.Context, subject, version []byte) (*subj
 	if err != nil || n < 1 {
 		return nil, poison("header %s: %q is not a version", headerSchemaVersion, version)
 	}
-	key := pinnedVersion{string(subject), n}
-	if known := s.pinned[key]; known != nil {
+	if known := s.pinned[pinnedVersion{string(subject), n}]; known != nil {
 		return known, nil
 	}
+	key := pinnedVersion{string(subject), n}
 	v, err := s.registry.Version(ctx, key.subject, n)
 	if err != nil {
 		return nil, s.registryError(fmt.Errorf("version %d of subject %q: %w", n, key.subject, err), key.subject)
@@ -163,10 +163,11 @@ func (s *schemas) compile(v schemaregistry.SubjectVersion) (*subjectSchema, erro
 // writerSchema returns the framing for Avro bytes that were written by the schema with this
 // fingerprint. At first sight the schema is read from outbox_schema and registered.
 func (s *schemas) writerSchema(ctx context.Context, subject, fingerprint []byte) (framing, error) {
-	key := registeredSchema{string(subject), [32]byte(fingerprint)}
-	if f, ok := s.registered[key]; ok {
+	// Spelled out in the index, the key costs no allocation.
+	if f, ok := s.registered[registeredSchema{string(subject), [32]byte(fingerprint)}]; ok {
 		return f, nil
 	}
+	key := registeredSchema{string(subject), [32]byte(fingerprint)}
 	text, err := s.text(ctx, key.fingerprint)
 	if err != nil {
 		return framing{}, err

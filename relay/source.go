@@ -40,11 +40,13 @@ var errGivenUp = errors.New("the server has given this connection up")
 // Source reads the replication stream into chunks. The goroutine that calls its methods is
 // the only user of the connection.
 type Source struct {
-	conn     *pgconn.PgConn
-	paced    *pacedConn
-	log      *slog.Logger
-	flushed  func() LSN
-	received func(walEnd LSN) // told of every sign of life
+	conn    *pgconn.PgConn
+	paced   *pacedConn
+	log     *slog.Logger
+	flushed func() LSN
+	// received is told of the signs of life: of each one where the stream is quiet, and now and
+	// then where it is busy.
+	received func(walEnd LSN)
 
 	slot        string
 	publication string
@@ -56,6 +58,7 @@ type Source struct {
 	liveness     time.Duration
 	lastStatus   time.Time
 	lastReceived time.Time
+	walEnd, told LSN  // where the server's WAL ends, and what received has heard of it
 	confirmed    LSN  // what the last status said
 	handed       LSN  // the end of what was handed over
 	open         bool // a transaction has begun and not ended
@@ -176,9 +179,8 @@ func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
 		}
 		if idle || rearm || n&1023 == 0 {
 			now := time.Now()
-			if !rearm && !idle {
-				s.lastReceived = now
-				s.received(0)
+			if !rearm && !idle || s.walEnd > s.told {
+				s.alive(now)
 			}
 			rearm = false
 			if err := s.statusIfDue(now); err != nil {
@@ -210,10 +212,15 @@ func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
 			return err
 		}
 		if idle {
-			s.lastReceived = time.Now()
-			s.received(0)
+			s.alive(time.Now())
 		}
 	}
+}
+
+// alive records that something came from the server.
+func (s *Source) alive(now time.Time) {
+	s.lastReceived, s.told = now, s.walEnd
+	s.received(s.walEnd)
 }
 
 // silence returns for how long nothing has come from the server, not even a part of a
@@ -296,7 +303,7 @@ func (s *Source) copyData(data []byte, cur *chunk) error {
 		}
 		if payload[0] == byte(ChangeCommit) && len(payload) >= 18 {
 			s.handed = max(s.handed, LSN(binary.BigEndian.Uint64(payload[10:])))
-			s.received(LSN(binary.BigEndian.Uint64(data[9:])))
+			s.walEnd = max(s.walEnd, LSN(binary.BigEndian.Uint64(data[9:])))
 		}
 		failpoint(pointRead)
 		if bug(bugPublishUncommitted) {
@@ -310,7 +317,7 @@ func (s *Source) copyData(data []byte, cur *chunk) error {
 	case len(data) == 18 && data[0] == pglogrepl.PrimaryKeepaliveMessageByteID:
 		walEnd := LSN(binary.BigEndian.Uint64(data[1:]))
 		cur.serverTime = int64(binary.BigEndian.Uint64(data[9:]))
-		s.received(walEnd)
+		s.walEnd = max(s.walEnd, walEnd)
 		if walEnd > s.handed || !s.begun {
 			s.begun = true // the first one tells the encoder that the stream works
 			s.handed = max(s.handed, walEnd)
