@@ -2,11 +2,13 @@ package relay_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/postrider/postrider/internal/testserver"
 	"github.com/postrider/postrider/relay"
@@ -38,6 +40,13 @@ func (f *fixture) forbid(user string, resource func(*kadm.ACLBuilder) *kadm.ACLB
 			f.t.Fatal(err)
 		}
 	}
+	// The answer comes from the controller, and the broker hears of it a little later.
+	f.eventually("the broker knows that it is forbidden", func() bool {
+		found, err := admin.DescribeACLs(f.t.Context(), denied().Allow().AllowHosts())
+		return err == nil && slices.ContainsFunc(found, func(r kadm.DescribeACLsResult) bool {
+			return slices.ContainsFunc(r.Described, func(a kadm.DescribedACL) bool { return a.Permission == kmsg.ACLPermissionTypeDeny })
+		})
+	})
 	allow = func() {
 		f.t.Helper()
 		for _, rule := range []*kadm.ACLBuilder{denied().Allow().AllowHosts(), others().Deny().DenyHosts()} {
