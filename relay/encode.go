@@ -58,6 +58,7 @@ type Encoder struct {
 	replaying *Position   // where the event that is released now stood first; nil for a live one
 
 	repair    *repairing // nil for a relay that streams
+	rest      []byte     // of the chunk that is encoded
 	block     *block
 	standing  bool // at an event, as far as the status knows; a session before this one may have said so
 	open      bool // inside a transaction
@@ -123,6 +124,7 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 			var tag byte
 			var msg []byte
 			tag, msg, rest = nextMessage(rest)
+			e.rest = rest
 			if tag == tagProgress {
 				e.checkpoint.Progress(progressLSN(msg))
 				e.works()

@@ -361,6 +361,7 @@ func (r *Relay) assemble(p *pipeline) error {
 		return err
 	}
 	p.encoder.schemas, p.encoder.cluster, p.encoder.publisher, p.encoder.checkpoint = p.schemas, p.kafka, p.publisher, p.checkpoint
+	p.schemas.lookAhead = p.encoder.lookAhead
 	p.encoder.skipBefore, p.encoder.verdicts, p.encoder.owed = p.now.Flushed, r.verdicts, r.owed
 	if p.kafka.known == nil {
 		r.parked.forget() // for the same reasons

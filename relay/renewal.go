@@ -26,7 +26,10 @@ func (s *schemas) latestOf(ctx context.Context, subject []byte, now time.Time) (
 	for {
 		known := s.latest[string(subject)]
 		if known == nil {
-			return s.fetchLatest(ctx, string(subject), nil)
+			if err := s.first(ctx, string(subject)); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		age := now.Sub(known.fetched)
 		if age < s.cfg.Registry.LatestTTL/2 {
@@ -64,7 +67,7 @@ func (s *schemas) renew(ctx context.Context, subject string, known *subjectSchem
 	}
 	answer := make(chan renewal, 1)
 	known.renewal = answer
-	s.renewing.Go(func() {
+	s.asking.Go(func() {
 		v, err := s.registry.Latest(ctx, subject)
 		<-s.renewals
 		answer <- renewal{v, err, time.Now()}

@@ -22,6 +22,7 @@ type renewalRig struct {
 	client *schemaregistry.Client
 	ttl    time.Duration
 	away   atomic.Bool                   // answers 503
+	asked  atomic.Int64                  // how often it was asked for a subject
 	gate   atomic.Pointer[chan struct{}] // holds answers back until it is closed
 }
 
@@ -30,6 +31,9 @@ func newRenewalRig(tb testing.TB) *renewalRig {
 	r := &renewalRig{tb: tb, ttl: time.Hour}
 	handler := schemaregistry.NewHandler(schemaregistry.New(schemaregistry.NewMemoryStore()), schemaregistry.HandlerConfig{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodGet {
+			r.asked.Add(1)
+		}
 		if gate := r.gate.Load(); gate != nil && req.Method == http.MethodGet {
 			select {
 			case <-*gate:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/postrider/postrider/relay/transcode"
 	schemaregistry "github.com/postrider/postrider/schema-registry"
@@ -40,7 +41,11 @@ type schemas struct {
 
 	renewals chan struct{} // has an element for each that is under way
 	away     bool          // the registry did not answer the last one
-	renewing sync.WaitGroup
+
+	lookAhead func(context.Context) // asks for the subjects that come next
+	asked     map[string]chan firstAnswer
+	ahead     *semaphore.Weighted
+	asking    sync.WaitGroup
 }
 
 // subjectSchema is a version of a subject, ready to encode JSON.
@@ -79,13 +84,16 @@ func newSchemas(registry Registry, cfg *Config, log *slog.Logger) *schemas {
 		registered: make(map[registeredSchema]framing),
 		texts:      make(map[[32]byte]string),
 		renewals:   make(chan struct{}, maxRenewals),
+		lookAhead:  func(context.Context) {},
+		asked:      make(map[string]chan firstAnswer),
+		ahead:      semaphore.NewWeighted(maxAhead),
 	}
 }
 
 // close waits for the registry's last answers, so the context that was given to latestOf must
 // have ended.
 func (s *schemas) close() {
-	s.renewing.Wait()
+	s.asking.Wait()
 	if s.conn != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -121,9 +129,13 @@ func (s *schemas) use(subject string, known *subjectSchema, v schemaregistry.Sub
 	if err != nil {
 		return nil, err
 	}
-	s.log.Info("schema in use", "subject", subject, "version", v.Version, "schema_id", v.ID)
-	s.latest[subject] = compiled
+	s.begin(subject, compiled)
 	return compiled, nil
+}
+
+func (s *schemas) begin(subject string, with *subjectSchema) {
+	s.log.Info("schema in use", "subject", subject, "version", with.version, "schema_id", with.id)
+	s.latest[subject] = with
 }
 
 // versionOf returns the version of subject that a row pins.
