@@ -1,37 +1,59 @@
 package relay
 
-import "context"
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
 
 // A subject that is new holds its event up until the registry has answered, and one after the
 // other a thousand new ones would hold up the start of a relay, at a distance for seconds. So
-// the first of them has the registry asked for those behind it, several at a time.
+// once the registry has answered for the first of them, it is asked for those behind it as
+// well, several at a time.
 
-// maxAhead is how many new subjects the registry is asked for at a time.
+// maxAhead is how many subjects the registry is asked for at a time.
 const maxAhead = 4
 
-// firstAnswer is what the registry says of a subject that no event has waited for yet.
+// question is one to the registry for a subject that no event has waited for yet.
+type question struct {
+	subject string
+	answer  chan firstAnswer // holds the one answer
+}
+
 type firstAnswer struct {
 	schema *subjectSchema
 	err    error
 }
 
-// lookAhead has the registry asked for the new subjects in the rest of the chunk. It changes
-// nothing of the encoder's, and leaves it to the events themselves to complain.
+// lookAhead has the registry asked for the new subjects in the rest of the chunk, once for
+// each chunk. It changes nothing else of the encoder's, and leaves it to the events themselves
+// to complain.
 func (e *Encoder) lookAhead(ctx context.Context) {
+	if e.looked {
+		return
+	}
+	e.looked = true
 	var (
-		decoder = Decoder{relations: e.decoder.relations}
-		change  Change
-		event   Event
-		subject []byte
+		decoder   = Decoder{relations: e.decoder.relations}
+		change    Change
+		event     Event
+		subject   []byte
+		questions []question
 	)
+	defer func() { e.schemas.ask(ctx, questions) }()
 	for rest := e.rest; len(rest) > 0; {
 		var tag byte
 		var msg []byte
 		tag, msg, rest = nextMessage(rest)
-		if tag == tagProgress || ChangeKind(msg[0]) != ChangeInsert {
-			if ChangeKind(msg[0]) == ChangeRelation && tag == tagWAL {
-				return // from here on the columns may be others
-			}
+		if tag == tagProgress {
+			continue
+		}
+		switch ChangeKind(msg[0]) {
+		case ChangeRelation:
+			return // from here on the columns may be others
+		case ChangeInsert:
+		default:
 			continue
 		}
 		if err := decoder.Decode(msg, &change); err != nil {
@@ -45,58 +67,55 @@ func (e *Encoder) lookAhead(ctx context.Context) {
 			continue
 		}
 		var err error
-		if subject, err = e.subjectTemplate.appendTo(subject[:0], &event); err == nil {
-			e.schemas.ask(ctx, subject)
+		if subject, err = e.subjectTemplate.appendTo(subject[:0], &event); err != nil {
+			continue
+		}
+		if s := e.schemas; s.latest[string(subject)] == nil && s.asked[string(subject)] == nil {
+			q := question{string(subject), make(chan firstAnswer, 1)}
+			s.asked[q.subject] = q.answer
+			questions = append(questions, q)
 		}
 	}
 }
 
-// ask asks the registry for a subject that an event needs soon, unless it is known or asked
-// for already.
-func (s *schemas) ask(ctx context.Context, subject []byte) {
-	if s.latest[string(subject)] != nil || s.asked[string(subject)] != nil {
-		return
-	}
-	name, answer := string(subject), make(chan firstAnswer, 1)
-	s.asked[name] = answer
+// ask puts the questions to the registry, in their order.
+func (s *schemas) ask(ctx context.Context, questions []question) {
 	s.asking.Go(func() {
-		var a firstAnswer
-		if a.err = s.ahead.Acquire(ctx, 1); a.err == nil {
-			a.schema, a.err = s.askFirst(ctx, name)
-			s.ahead.Release(1)
+		var g errgroup.Group
+		g.SetLimit(maxAhead)
+		for _, q := range questions {
+			g.Go(func() error {
+				var a firstAnswer
+				v, err := s.registry.Latest(ctx, q.subject)
+				if a.err = err; err == nil {
+					a.schema, a.err = s.compile(v)
+				}
+				q.answer <- a
+				return nil
+			})
 		}
-		answer <- a
+		_ = g.Wait() // they return nil
 	})
 }
 
-// askFirst runs beside the encoder.
-func (s *schemas) askFirst(ctx context.Context, subject string) (*subjectSchema, error) {
-	v, err := s.registry.Latest(ctx, subject)
-	if err != nil {
-		return nil, err
+// first makes the latest version of a subject that is new known. Where no answer of use came
+// to the question that was put ahead, the event asks itself, and knows why.
+func (s *schemas) first(ctx context.Context, subject string, now time.Time) error {
+	if answer := s.asked[subject]; answer != nil {
+		select {
+		case a := <-answer:
+			delete(s.asked, subject)
+			if a.err == nil && now.Sub(a.schema.fetched) < s.cfg.Registry.LatestTTL {
+				s.begin(subject, a.schema)
+				return nil
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	return s.compile(v)
-}
-
-// first makes the latest version of a subject that is new known. What the registry was asked
-// ahead, but did not answer, the event asks itself, for it must know why.
-func (s *schemas) first(ctx context.Context, subject string) error {
-	answer := s.asked[subject]
-	if answer == nil {
-		s.lookAhead(ctx)
-		_, err := s.fetchLatest(ctx, subject, nil)
+	if _, err := s.fetchLatest(ctx, subject, nil); err != nil {
 		return err
 	}
-	delete(s.asked, subject)
-	select {
-	case a := <-answer:
-		if a.err != nil {
-			_, err := s.fetchLatest(ctx, subject, nil)
-			return err
-		}
-		s.begin(subject, a.schema)
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	s.lookAhead(ctx)
+	return nil
 }

@@ -1,16 +1,19 @@
 package relay
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// aheadRig is a line whose events are of so many types, the registry that has a schema for
-// each, and a chunk with them.
+// aheadRig is a line with two events of each of so many types, the registry that has a schema
+// for each, and a chunk with the events.
 type aheadRig struct {
 	*line
 	registry *renewalRig
@@ -19,31 +22,33 @@ type aheadRig struct {
 
 const aheadTypes = 20
 
-func newAheadRig(t *testing.T, values ...map[string]string) *aheadRig {
+func newAheadRig(t *testing.T, values map[string]string) *aheadRig {
 	t.Helper()
 	r := &aheadRig{line: newLine(t), registry: newRenewalRig(t)}
 	r.schemas = r.registry.schemas
 	r.schemas.lookAhead = r.lookAhead
 	r.clock = time.Now()
-	for i := range aheadTypes {
-		r.registry.register(fmt.Sprintf("order.t%d", i), i+1)
-		row := map[string]string{"event_type": fmt.Sprintf("order.t%d", i), "payload": "{}"}
-		for _, more := range values {
-			for name, value := range more {
-				row[name] = value
-			}
+	for i := range 2 * aheadTypes {
+		subject := aheadSubject(i)
+		if i < aheadTypes {
+			r.registry.register(subject, i+1) // the only one with so many fields
 		}
-		r.add(wireInsert(r.relation.OID, outboxRow(r.relation, row).New...))
+		row := map[string]string{"id": aheadID(i), "aggregate_id": aheadKey(i), "event_type": subject, "payload": "{}"}
+		maps.Copy(row, values)
+		r.chunk.appendWAL(wireInsert(r.relation.OID, outboxRow(r.relation, row).New...))
 	}
 	return r
 }
 
-func (r *aheadRig) add(msg wire) { r.chunk.appendWAL(msg) }
+func aheadSubject(i int) string { return fmt.Sprintf("order.t%d", i%aheadTypes) }
+func aheadID(i int) string      { return fmt.Sprintf("0199aa00-0000-7000-8000-%012d", i) }
+func aheadKey(i int) string     { return fmt.Sprintf("key-%d", i) }
 
 // run encodes the chunk. The error is that of the first event that became no record.
 func (r *aheadRig) run() error {
 	r.block.reset()
 	r.message(r.begin)
+	r.looked = false
 	for r.rest = r.chunk.buf; len(r.rest) > 0; {
 		var msg []byte
 		_, msg, r.rest = nextMessage(r.rest)
@@ -62,29 +67,56 @@ func (r *aheadRig) run() error {
 
 func (r *aheadRig) wantEach() {
 	r.tb.Helper()
-	if n := len(r.block.records); n != aheadTypes {
-		r.tb.Fatalf("%d records, want %d", n, aheadTypes)
+	if n := len(r.block.records); n != 2*aheadTypes {
+		r.tb.Fatalf("%d records, want %d", n, 2*aheadTypes)
 	}
 	for i, record := range r.block.records {
-		// Each has a version of its own, which is the only one with so many fields.
-		value := r.block.at(record.value)
-		s := r.schemas.latest["order.t"+strconv.Itoa(i)]
-		if !strings.HasPrefix(string(value), string(s.framing[:])) || len(value) != len(s.framing)+i+1 {
-			r.tb.Errorf("record %d: % x", i, value)
+		value, framing := string(r.block.at(record.value)), r.schemas.latest[aheadSubject(i)].framing
+		if !strings.HasPrefix(value, string(framing[:])) || len(value) != len(framing)+i%aheadTypes+1 {
+			r.tb.Errorf("record %d is % x", i, value)
+		}
+		if key, id := string(r.block.at(record.key)), string(r.block.at(record.id)); key != aheadKey(i) || id != aheadID(i) {
+			r.tb.Errorf("record %d has the key %s and the id %s", i, key, id)
+		}
+		if body := r.block.at(record.body); !bytes.Contains(body, []byte(aheadSubject(i))) {
+			r.tb.Errorf("record %d is not of type %s: %q", i, aheadSubject(i), body)
 		}
 	}
 }
 
-func TestLookAhead_AsksForTheNextSubjectsWhileTheFirstIsWaitedFor(t *testing.T) {
-	t.Parallel()
-	r := newAheadRig(t)
-	release := r.registry.holdBack()
-	done := make(chan error, 1)
+// start runs the chunk as far as the questions that are put ahead, and returns what lets the
+// registry answer them.
+func (r *aheadRig) start() (answer func(), done chan error) {
+	first := r.registry.holdBack()
+	done = make(chan error, 1)
 	go func() { done <- r.run() }()
-	for r.registry.asked.Load() < 1+maxAhead {
+	r.untilAsked(1)
+	answer = r.registry.holdBack()
+	first()
+	r.untilAsked(1 + maxAhead)
+	return answer, done
+}
+
+func (r *aheadRig) untilAsked(times int64) {
+	for r.registry.asked.Load() < times {
 		runtime.Gosched()
 	}
-	release()
+}
+
+// askAhead puts one question.
+func (r *aheadRig) askAhead(subject string) (answer chan firstAnswer) {
+	answer = make(chan firstAnswer, 1)
+	r.schemas.asked[subject] = answer
+	r.schemas.ask(r.tb.Context(), []question{{subject, answer}})
+	r.schemas.asking.Wait()
+	return answer
+}
+
+func TestLookAhead_AsksForSeveralSubjectsAtATimeAndForEachOnce(t *testing.T) {
+	t.Parallel()
+	r := newAheadRig(t, nil)
+	answer, done := r.start()
+	answer()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -99,9 +131,11 @@ func TestLookAhead_AsksForTheNextSubjectsWhileTheFirstIsWaitedFor(t *testing.T) 
 
 func TestLookAhead_WhatWasNotAnsweredTheEventAsksItself(t *testing.T) {
 	t.Parallel()
-	r := newAheadRig(t)
+	r := newAheadRig(t, nil)
+	answer, done := r.start()
 	r.registry.away.Store(true)
-	if err := r.run(); err == nil || asHalt(err) != nil {
+	answer()
+	if err := <-done; err == nil || asHalt(err) != nil {
 		t.Fatalf("got %v, want the registry's refusal", err)
 	}
 	r.schemas.asking.Wait()
@@ -112,19 +146,46 @@ func TestLookAhead_WhatWasNotAnsweredTheEventAsksItself(t *testing.T) {
 	r.wantEach()
 }
 
-func TestLookAhead_AnOldAnswerIsAskedForAgain(t *testing.T) {
+func TestLookAhead_ASchemaThatWasMissingThenIsFoundByItsEvent(t *testing.T) {
 	t.Parallel()
-	r := newAheadRig(t)
-	r.schemas.ask(t.Context(), []byte("order.t0"))
-	answer := <-r.schemas.asked["order.t0"]
-	answer.schema.fetched = time.Now().Add(-2 * r.registry.ttl)
-	r.schemas.asked["order.t0"] <- answer
-	r.registry.register("order.t0", 2)
-	if err := r.run(); err != nil {
+	r := newAheadRig(t, nil)
+	r.askAhead("late")
+	if _, err := r.schemas.latestOf(t.Context(), []byte("late"), time.Now()); asHalt(err) == nil || asHalt(err).Code != SchemaMissing {
+		t.Fatalf("got %v, want %s", err, SchemaMissing)
+	}
+	r.askAhead("late")
+	r.registry.register("late", 1)
+	if _, err := r.schemas.latestOf(t.Context(), []byte("late"), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if v := r.schemas.latest["order.t0"].version; v != 2 {
-		t.Errorf("version %d is used, want 2", v)
+}
+
+func TestLookAhead_AnOldAnswerIsNotUsed(t *testing.T) {
+	t.Parallel()
+	r := newAheadRig(t, nil)
+	answer := r.askAhead("order.t0")
+	old := <-answer
+	old.schema.fetched = time.Now().Add(-2 * r.registry.ttl)
+	answer <- old
+	r.registry.register("order.t0", 2)
+	r.schemas.away = true // known schemas are used on and on
+	s, err := r.schemas.latestOf(t.Context(), []byte("order.t0"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.version != 2 || len(r.schemas.latest) != 1 {
+		t.Errorf("version %d is used, want 2", s.version)
+	}
+}
+
+func TestLookAhead_AnEventThatWaitsForAnAnswerEndsWithTheSession(t *testing.T) {
+	t.Parallel()
+	r := newAheadRig(t, nil)
+	r.schemas.asked["never"] = make(chan firstAnswer, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.schemas.latestOf(ctx, []byte("never"), time.Now()); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 }
 
@@ -150,13 +211,31 @@ func TestLookAhead_LeavesOutWhatNeedsNoLatestVersion(t *testing.T) {
 
 func TestLookAhead_EndsWhereTheTableChanges(t *testing.T) {
 	t.Parallel()
-	r := newAheadRig(t)
-	r.chunk.reset()
-	r.add(wireRelation(r.relation))
-	r.add(wireInsert(r.relation.OID, outboxRow(r.relation, nil).New...))
-	r.rest = r.chunk.buf
+	r := newAheadRig(t, nil)
+	var changed chunk
+	changed.appendWAL(wireRelation(r.relation))
+	changed.buf = append(changed.buf, r.chunk.buf...)
+	r.rest = changed.buf
 	r.lookAhead(t.Context())
 	if n := len(r.schemas.asked); n != 0 {
 		t.Errorf("the registry is asked for %d subjects", n)
 	}
+}
+
+func TestLookAhead_LooksThroughAChunkOnce(t *testing.T) {
+	t.Parallel()
+	r := newAheadRig(t, nil)
+	want := func(subjects int) {
+		t.Helper()
+		r.rest = r.chunk.buf
+		r.lookAhead(t.Context())
+		if n := len(r.schemas.asked); n != subjects {
+			t.Errorf("the registry is asked for %d subjects, want %d", n, subjects)
+		}
+		clear(r.schemas.asked)
+	}
+	want(aheadTypes)
+	want(0)
+	r.message(wireRelation(r.relation)) // the rest could not be read before
+	want(aheadTypes)
 }

@@ -59,6 +59,7 @@ type Encoder struct {
 
 	repair    *repairing // nil for a relay that streams
 	rest      []byte     // of the chunk that is encoded
+	looked    bool       // through the rest, for new subjects
 	block     *block
 	standing  bool // at an event, as far as the status knows; a session before this one may have said so
 	open      bool // inside a transaction
@@ -110,7 +111,7 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 	defer close(e.publisher.in)
 	e.block = e.publisher.blocks.take()
 	for c := range ch.filled {
-		e.now, e.clock = postgresTime(c.serverTime), time.Now()
+		e.now, e.clock, e.looked = postgresTime(c.serverTime), time.Now(), false
 		e.metrics.received.Add(float64(len(c.buf)))
 		if e.parked != nil && !e.parked.known {
 			if err := e.recallParked(ctx, stop); err != nil {
@@ -190,6 +191,7 @@ func (e *Encoder) message(ctx, stop context.Context, msg []byte) error {
 		if err := e.router.Relate(c.Relation); err != nil {
 			return err
 		}
+		e.looked = false
 		e.works()
 	case ChangeTruncate:
 		for _, rel := range c.Truncated {

@@ -18,7 +18,8 @@ const (
 	// checksums, for the record batch has one (LZ4 Frame Format, "Frame Descriptor"). Its last
 	// byte is its own checksum.
 	lz4Header = "\x04\x22\x4d\x18\x60\x40\x82"
-	// lz4Block is what goes into a block, a byte less than may: for it s2 has faster code.
+	// lz4Block is what goes into a block, a byte less than may: so no match of snappy's is
+	// further back than LZ4 can say.
 	lz4Block = 64<<10 - 1
 	// lz4Stored in a block's size marks one that is not compressed.
 	lz4Stored = 1 << 31
@@ -29,7 +30,7 @@ func (f *lz4Frames) compress(dst, src []byte) []byte {
 	for block := range slices.Chunk(src, lz4Block) {
 		// To find the matches is the work. s2 does it in a third of the time that Go's library for
 		// LZ4 needs, and to write them down in the other format takes half as long again.
-		f.snappy = s2.EncodeSnappy(f.snappy[:cap(f.snappy)], block)
+		f.snappy = s2.EncodeSnappy(f.snappy, block)
 
 		dst = append(dst, 0, 0, 0, 0) // its size
 		start := len(dst)
@@ -59,11 +60,11 @@ func appendLZ4Block(dst, block, snappy []byte) []byte {
 	_, n := binary.Uvarint(snappy) // the length of block
 	snappy = snappy[n:]
 
+	start := len(dst)
 	written := 0         // so much of block is in dst
 	var m, next lz4Match // m is not written yet: the next may continue it
 	for at := 0; at < len(block); {
-		// Snappy Format Description, section 2. Longer lengths and offsets than these there are
-		// none in a block of less than 64 kB.
+		// Snappy Format Description, section 2.
 		tag := snappy[0]
 		switch tag & 3 {
 		case 0: // literals
@@ -73,6 +74,8 @@ func appendLZ4Block(dst, block, snappy []byte) []byte {
 				size, length = 2, int(snappy[1])+1
 			case 61:
 				size, length = 3, int(binary.LittleEndian.Uint16(snappy[1:]))+1
+			case 62, 63: // more literals than there are
+				return appendLZ4Literals(dst[:start], block, 0)
 			}
 			at += length
 			snappy = snappy[size+length:]
@@ -80,9 +83,11 @@ func appendLZ4Block(dst, block, snappy []byte) []byte {
 		case 1: // a match of 4 to 11 bytes, at most 2047 back
 			next = lz4Match{at, at + 4 + int(tag>>2&7), int(tag>>5)<<8 | int(snappy[1])}
 			snappy = snappy[2:]
-		default: // a match of 1 to 64 bytes, at most 65535 back
+		case 2: // a match of 1 to 64 bytes, at most 65535 back
 			next = lz4Match{at, at + 1 + int(tag>>2), int(binary.LittleEndian.Uint16(snappy[1:]))}
 			snappy = snappy[3:]
+		default: // a match further back than there is anything
+			return appendLZ4Literals(dst[:start], block, 0)
 		}
 		at = next.end
 		if next.start == m.end && next.offset == m.offset {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/s2"
+	"github.com/pierrec/lz4/v4"
 )
 
 // checkLZ4Block fails the test where block, which is one of LZ4 for n bytes, breaks one of the
@@ -63,23 +64,92 @@ func checkLZ4(tb testing.TB, src []byte) {
 	}
 }
 
-// Each length of a match that reaches the end of a block, and each start before it.
-func TestLZ4Frames_KeepTheRulesForTheEndOfABlock(t *testing.T) {
+// snappyBlock is a block and its snappy form, which is written by hand: s2 finds no matches
+// near the end of one.
+type snappyBlock struct{ block, snappy []byte }
+
+func (s *snappyBlock) literals(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	s.block = append(s.block, b...)
+	if len(b) <= 60 {
+		s.snappy = append(s.snappy, byte(len(b)-1)<<2)
+	} else {
+		s.snappy = append(s.snappy, 60<<2, byte(len(b)-1))
+	}
+	s.snappy = append(s.snappy, b...)
+}
+
+// match appends what stands offset bytes before, in elements of at most so many bytes.
+func (s *snappyBlock) match(offset, length, most int) {
+	for ; length > 0; length -= most {
+		n := min(length, most)
+		for range n {
+			s.block = append(s.block, s.block[len(s.block)-offset])
+		}
+		if n >= 4 && n <= 11 {
+			s.snappy = append(s.snappy, byte(1|(n-4)<<2|offset>>8<<5), byte(offset))
+		} else {
+			s.snappy = append(s.snappy, byte(2|(n-1)<<2), byte(offset), byte(offset>>8))
+		}
+	}
+}
+
+func (s *snappyBlock) check(tb testing.TB) {
+	tb.Helper()
+	out := appendLZ4Block([]byte("before"), s.block, append(binary.AppendUvarint(nil, uint64(len(s.block))), s.snappy...))
+	out = bytes.TrimPrefix(out, []byte("before"))
+	checkLZ4Block(tb, out, len(s.block))
+	got := make([]byte, len(s.block))
+	if n, err := lz4.UncompressBlock(out, got); err != nil || !bytes.Equal(got[:n], s.block) {
+		tb.Fatalf("%d bytes, snappy % x: read again as %q: %v", len(s.block), s.snappy, got[:n], err)
+	}
+}
+
+// Every length of the last match, and every distance of its end from that of the block.
+func TestLZ4Block_KeepsTheRulesForTheEnd(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 4))
-	noise := make([]byte, 1000)
+	noise := make([]byte, 256)
 	for i := range noise {
 		noise[i] = byte(random.Uint32())
 	}
-	for match := range 80 {
-		for tail := range 16 {
-			src := append(bytes.Clone(noise[:200]), noise[100:100+match]...)
-			checkLZ4(t, append(src, noise[500:500+tail]...))
+	for _, before := range []int{1, 3, 15, 16, 61, 200} {
+		for length := range 90 {
+			for tail := range 25 {
+				for _, most := range []int{1, 3, 7, 60, 64} {
+					var one, two snappyBlock
+					one.literals(noise[:before])
+					one.match(before, length, most)
+					one.literals(noise[:tail])
+					one.check(t)
+
+					two.literals(noise[:before])
+					two.match(1, 20, 64)
+					two.match(before, length, most)
+					two.literals(noise[:tail])
+					two.check(t)
+				}
+			}
 		}
 	}
-	for n := 1; n < 300; n++ {
-		checkLZ4(t, bytes.Repeat([]byte{'x'}, n))
-		checkLZ4(t, compressible(random, n))
+}
+
+// s2 writes none of these in a block of this size.
+func TestLZ4Block_ElementsThatItDoesNotKnowLeaveTheBlockAsItIs(t *testing.T) {
+	t.Parallel()
+	block := bytes.Repeat([]byte("abcd"), 10)
+	for name, element := range map[string]string{
+		"literals with a length of three bytes": "\xf8\x03\x00\x00abcd",
+		"a match with an offset of four bytes":  "\x0cabcd\x8f\x04\x00\x00\x00",
+	} {
+		out := appendLZ4Block(nil, block, append(binary.AppendUvarint(nil, uint64(len(block))), element...))
+		checkLZ4Block(t, out, len(block))
+		got := make([]byte, len(block))
+		if n, err := lz4.UncompressBlock(out, got); err != nil || !bytes.Equal(got[:n], block) {
+			t.Errorf("%s: read again as %q: %v", name, got[:n], err)
+		}
 	}
 }
 

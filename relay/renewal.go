@@ -26,7 +26,7 @@ func (s *schemas) latestOf(ctx context.Context, subject []byte, now time.Time) (
 	for {
 		known := s.latest[string(subject)]
 		if known == nil {
-			if err := s.first(ctx, string(subject)); err != nil {
+			if err := s.first(ctx, string(subject), now); err != nil {
 				return nil, err
 			}
 			continue

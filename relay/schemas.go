@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/postrider/postrider/relay/transcode"
 	schemaregistry "github.com/postrider/postrider/schema-registry"
@@ -44,7 +43,6 @@ type schemas struct {
 
 	lookAhead func(context.Context) // asks for the subjects that come next
 	asked     map[string]chan firstAnswer
-	ahead     *semaphore.Weighted
 	asking    sync.WaitGroup
 }
 
@@ -86,7 +84,6 @@ func newSchemas(registry Registry, cfg *Config, log *slog.Logger) *schemas {
 		renewals:   make(chan struct{}, maxRenewals),
 		lookAhead:  func(context.Context) {},
 		asked:      make(map[string]chan firstAnswer),
-		ahead:      semaphore.NewWeighted(maxAhead),
 	}
 }
 

@@ -157,6 +157,9 @@ func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
 	rearm := true
 	for n := 0; ; n++ {
 		idle := frontend.ReadBufferLen() == 0 && s.paced.buffered() == 0
+		if idle && s.walEnd > s.told {
+			s.alive(time.Now())
+		}
 		if cur != nil && cur.messages > 0 && (idle || cur.full()) {
 			ch.handOver(cur)
 			cur = nil
@@ -179,7 +182,7 @@ func (s *Source) stream(stop, finish context.Context, ch *chunks) error {
 		}
 		if idle || rearm || n&1023 == 0 {
 			now := time.Now()
-			if !rearm && !idle || s.walEnd > s.told {
+			if !rearm && !idle {
 				s.alive(now)
 			}
 			rearm = false
