@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"crypto/sha512"
 	"fmt"
 	"os"
 	"runtime"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/postrider/postrider/internal/benchmark"
 )
@@ -88,10 +90,11 @@ type record struct {
 	names   []string // in the order in which the benchmarks ended
 	figures map[string]*figures
 	facts   [][2]string // machine and versions
-	load    []string    // load averages: before, and after each benchmark
+	// moods are what was left of the machine before, and after each benchmark.
+	moods []mood
 }
 
-var results = record{figures: make(map[string]*figures), load: []string{loadAverage()}}
+var results = record{figures: make(map[string]*figures), moods: []mood{newMood()}}
 
 func (r *record) keep(name string, f *figures) {
 	r.mu.Lock()
@@ -100,7 +103,7 @@ func (r *record) keep(name string, f *figures) {
 		r.names = append(r.names, name)
 	}
 	r.figures[name] = f
-	r.load = append(r.load, loadAverage())
+	r.moods = append(r.moods, newMood())
 }
 
 // median returns 0 for what was not measured.
@@ -174,6 +177,23 @@ func gigabytes(kilobytes string) string {
 		return "not known how much"
 	}
 	return fmt.Sprintf("%.0f GB", kB*1024/1e9)
+}
+
+// mood is what others leave of the machine. Where it is shared, a core can be of half the speed
+// at one time, and every CPU second twice as much as at another.
+type mood struct {
+	load  string // the load average of the last minute
+	speed string // of one core: SHA-512 of MB a second
+}
+
+func newMood() mood {
+	started := time.Now()
+	hash, block := sha512.New(), make([]byte, 1<<20)
+	const blocks = 64
+	for range blocks {
+		hash.Write(block)
+	}
+	return mood{loadAverage(), fmt.Sprintf("%.0f", blocks*float64(len(block))/1e6/time.Since(started).Seconds())}
 }
 
 // loadAverage returns that of the last minute.

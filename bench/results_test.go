@@ -63,7 +63,14 @@ func (r *record) render(w io.Writer, at time.Time, commit string) {
 		"and how to measure again: `%s`.\nFigures are medians, with the lowest and the highest of all runs behind them.\n\n",
 		at.Format("2 January 2006"), commit, command())
 	fmt.Fprint(w, "| | |\n|---|---|\n")
-	for _, fact := range slices.Concat(r.facts, [][2]string{{"load average", "before: " + r.load[0] + "; after each benchmark: " + strings.Join(r.load[1:], ", ")}}) {
+	loads, speeds := make([]string, len(r.moods)), make([]string, len(r.moods))
+	for i, m := range r.moods {
+		loads[i], speeds[i] = m.load, m.speed
+	}
+	for _, fact := range slices.Concat(r.facts, [][2]string{
+		{"load average", "before: " + loads[0] + "; after each benchmark: " + strings.Join(loads[1:], ", ")},
+		{"speed of one core, SHA-512 MB/s", "before: " + speeds[0] + "; after each benchmark: " + strings.Join(speeds[1:], ", ")},
+	}) {
 		fmt.Fprintf(w, "| %s | %s |\n", fact[0], fact[1])
 	}
 	fmt.Fprint(w, "\n## Goals\n\n| figure | goal | measured | |\n|---|---|---|---|\n")
@@ -187,14 +194,14 @@ func TestFigures_SpreadIsMedianAndEnds(t *testing.T) {
 
 func TestRecord_RendersGoalsAndTables(t *testing.T) {
 	t.Parallel()
-	r := record{figures: make(map[string]*figures), load: []string{"0.1"}}
+	r := record{figures: make(map[string]*figures), moods: []mood{{"0.1", "500"}}}
 	add := func(name, unit string, values ...float64) {
 		f := newFigures()
 		for _, v := range values {
 			f.add(unit, v)
 		}
 		r.keep(name, f)
-		r.load = r.load[:1]
+		r.moods = append(r.moods[:1], mood{"2.3", "250"})
 	}
 	add("BenchmarkDrain/one-row", "x_paced_raw", 0.9, 0.8, 0.86)
 	add("BenchmarkDrain/hundred-row", "x_debezium", 2.4)
@@ -204,7 +211,8 @@ func TestRecord_RendersGoalsAndTables(t *testing.T) {
 	r.render(&page, time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), "abc")
 	for _, want := range []string{
 		"on 21 November 2026, at commit abc",
-		"| machine | small |\n| load average | before: 0.1;",
+		"| machine | small |\n| load average | before: 0.1; after each benchmark: 2.3 |\n",
+		"| speed of one core, SHA-512 MB/s | before: 500; after each benchmark: 250 |\n",
 		"| ≥ 0.85 | 0.86 (0.80–0.90) | reached |\n",
 		"| ≥ 2.5 | 2.40 | missed |\n",
 		"| ≤ 0.3 |  | not measured |\n",
