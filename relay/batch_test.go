@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"testing"
@@ -162,7 +163,11 @@ func TestBatch_CostsNoAllocation(t *testing.T) {
 			batches.fill(space, queued)
 			space.clear()
 		})
-		if allocs != 0 {
+		most := 0.0
+		if raceDetector && codec == "lz4" { // s2 has its tables from a pool
+			most = math.Ceil(float64(cap(batches.raw)) / lz4Block)
+		}
+		if allocs > most {
 			t.Errorf("%s: a batch of 300 records costs %v allocations", codec, allocs)
 		}
 	}
