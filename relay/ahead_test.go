@@ -112,6 +112,17 @@ func (r *aheadRig) askAhead(subject string) (answer chan firstAnswer) {
 	return answer
 }
 
+// wantAhead has the encoder look ahead in rest, and forgets the questions.
+func (r *aheadRig) wantAhead(rest []byte, subjects int) {
+	r.tb.Helper()
+	r.rest = rest
+	r.lookAhead(r.tb.Context())
+	if n := len(r.schemas.asked); n != subjects {
+		r.tb.Errorf("the registry is asked for %d subjects, want %d", n, subjects)
+	}
+	clear(r.schemas.asked)
+}
+
 func TestLookAhead_AsksForSeveralSubjectsAtATimeAndForEachOnce(t *testing.T) {
 	t.Parallel()
 	r := newAheadRig(t, nil)
@@ -200,11 +211,7 @@ func TestLookAhead_LeavesOutWhatNeedsNoLatestVersion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newAheadRig(t, values)
-			r.rest = r.chunk.buf
-			r.lookAhead(t.Context())
-			if n := len(r.schemas.asked); n != 0 {
-				t.Errorf("the registry is asked for %d subjects", n)
-			}
+			r.wantAhead(r.chunk.buf, 0)
 		})
 	}
 }
@@ -215,27 +222,14 @@ func TestLookAhead_EndsWhereTheTableChanges(t *testing.T) {
 	var changed chunk
 	changed.appendWAL(wireRelation(r.relation))
 	changed.buf = append(changed.buf, r.chunk.buf...)
-	r.rest = changed.buf
-	r.lookAhead(t.Context())
-	if n := len(r.schemas.asked); n != 0 {
-		t.Errorf("the registry is asked for %d subjects", n)
-	}
+	r.wantAhead(changed.buf, 0)
 }
 
 func TestLookAhead_LooksThroughAChunkOnce(t *testing.T) {
 	t.Parallel()
 	r := newAheadRig(t, nil)
-	want := func(subjects int) {
-		t.Helper()
-		r.rest = r.chunk.buf
-		r.lookAhead(t.Context())
-		if n := len(r.schemas.asked); n != subjects {
-			t.Errorf("the registry is asked for %d subjects, want %d", n, subjects)
-		}
-		clear(r.schemas.asked)
-	}
-	want(aheadTypes)
-	want(0)
+	r.wantAhead(r.chunk.buf, aheadTypes)
+	r.wantAhead(r.chunk.buf, 0)
 	r.message(wireRelation(r.relation)) // the rest could not be read before
-	want(aheadTypes)
+	r.wantAhead(r.chunk.buf, aheadTypes)
 }
