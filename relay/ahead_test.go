@@ -33,7 +33,7 @@ func newAheadRig(t *testing.T, values map[string]string) *aheadRig {
 		if i < aheadTypes {
 			r.registry.register(subject, i+1) // the only one with so many fields
 		}
-		row := map[string]string{"id": aheadID(i), "aggregate_id": aheadKey(i), "event_type": subject, "payload": "{}"}
+		row := map[string]string{"id": lineID(i), "aggregate_id": aheadKey(i), "event_type": subject, "payload": "{}"}
 		maps.Copy(row, values)
 		r.chunk.appendWAL(wireInsert(r.relation.OID, outboxRow(r.relation, row).New...))
 	}
@@ -41,7 +41,6 @@ func newAheadRig(t *testing.T, values map[string]string) *aheadRig {
 }
 
 func aheadSubject(i int) string { return fmt.Sprintf("order.t%d", i%aheadTypes) }
-func aheadID(i int) string      { return fmt.Sprintf("0199aa00-0000-7000-8000-%012d", i) }
 func aheadKey(i int) string     { return fmt.Sprintf("key-%d", i) }
 
 // run encodes the chunk. The error is that of the first event that became no record.
@@ -75,7 +74,7 @@ func (r *aheadRig) wantEach() {
 		if !strings.HasPrefix(value, string(framing[:])) || len(value) != len(framing)+i%aheadTypes+1 {
 			r.tb.Errorf("record %d is % x", i, value)
 		}
-		if key, id := string(r.block.at(record.key)), string(r.block.at(record.id)); key != aheadKey(i) || id != aheadID(i) {
+		if key, id := string(r.block.at(record.key)), string(r.block.at(record.id)); key != aheadKey(i) || id != lineID(i) {
 			r.tb.Errorf("record %d has the key %s and the id %s", i, key, id)
 		}
 		if body := r.block.at(record.body); !bytes.Contains(body, []byte(aheadSubject(i))) {
@@ -203,10 +202,10 @@ func TestLookAhead_AnEventThatWaitsForAnAnswerEndsWithTheSession(t *testing.T) {
 func TestLookAhead_LeavesOutWhatNeedsNoLatestVersion(t *testing.T) {
 	t.Parallel()
 	for name, values := range map[string]map[string]string{
-		"Avro":               {"payload": "NULL", "payload_avro": `\x00`, "schema_fingerprint": `\x` + strings.Repeat("00", 32)},
-		"tombstones":         {"payload": "NULL"},
-		"pinned versions":    {"headers": `{"postrider-schema-version": "1"}`},
-		"rows that no event": {"aggregate_id": "NULL"},
+		"Avro":                   {"payload": "NULL", "payload_avro": `\x00`, "schema_fingerprint": `\x` + strings.Repeat("00", 32)},
+		"tombstones":             {"payload": "NULL"},
+		"pinned versions":        {"headers": `{"postrider-schema-version": "1"}`},
+		"rows that are no event": {"aggregate_id": "NULL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -79,11 +79,13 @@ func newLine(tb testing.TB) *line {
 	return l
 }
 
+func lineID(i int) string { return fmt.Sprintf("0199aa00-0000-7000-8000-%012d", i) }
+
 // rows makes the line's events such ones.
 func (l *line) rows(values map[string]string) {
 	l.inserts = nil
 	for i := range lineEvents {
-		values["id"], values["aggregate_id"] = fmt.Sprintf("0199aa00-0000-7000-8000-%012d", i), fmt.Sprintf("order-%d", i)
+		values["id"], values["aggregate_id"] = lineID(i), fmt.Sprintf("order-%d", i)
 		l.inserts = append(l.inserts, wireInsert(l.relation.OID, outboxRow(l.relation, values).New...))
 	}
 }
