@@ -69,7 +69,7 @@ func newLine(tb testing.TB) *line {
 	}
 	e.cluster = &cluster{topics: map[string]*topic{"order": l.topic}}
 	e.cluster.message.Key = &e.cluster.key
-	e.checkpoint = NewCheckpoint(0, func(time.Time) {})
+	e.checkpoint = NewCheckpoint(0, func(_, _ time.Time) {})
 	e.owed, e.block = new(deadLetters), new(block)
 
 	at := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)

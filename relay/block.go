@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 )
 
 // A block is the records that came out of one chunk, for all partitions, in the order of
@@ -21,6 +22,9 @@ type block struct {
 
 	unacked int // the publisher's count
 	size    int // what it takes of the budget
+
+	// late is how long after its commit the server sent the last of the records, by its own clock.
+	late time.Duration
 }
 
 // span is a piece of a block's bytes. A block holds one chunk's records and stays far below
@@ -42,6 +46,9 @@ type blockRecord struct {
 	position   Position
 	dead       string // why it goes to the dead-letter topic; empty for a record like others
 }
+
+// memory estimates what the record occupies.
+func (r *blockRecord) memory() int { return r.body.len() + recordOverhead }
 
 // reset empties the block for the next use. One that a huge record has blown up gives its
 // memory back.

@@ -24,8 +24,8 @@ type Checkpoint struct {
 	moved   chan struct{} // signals that first has moved
 
 	// observe is told the commit time of every transaction with events when the last of
-	// them has been acknowledged. It runs under the lock and must be quick.
-	observe func(committed time.Time)
+	// them has been acknowledged, which is now. It runs under the lock and must be quick.
+	observe func(committed, now time.Time)
 }
 
 // Ticket names a transaction within a Checkpoint. Tickets rise by one.
@@ -52,9 +52,9 @@ type transaction struct {
 }
 
 // NewCheckpoint returns a checkpoint that stands at flushed: the slot's confirmed LSN.
-func NewCheckpoint(flushed LSN, observe func(committed time.Time)) *Checkpoint {
+func NewCheckpoint(flushed LSN, observe func(committed, now time.Time)) *Checkpoint {
 	if observe == nil {
-		observe = func(time.Time) {}
+		observe = func(_, _ time.Time) {}
 	}
 	return &Checkpoint{ring: make([]transaction, 1024), flushed: flushed, observe: observe, moved: make(chan struct{}, 1)}
 }
@@ -202,13 +202,17 @@ func (c *Checkpoint) advance() {
 			}
 		}
 	}()
+	var now time.Time // asked for once: for each of them it is dearer than the rest of this
 	for c.first < c.next {
 		tx := c.at(c.first)
 		if !tx.closed || tx.pending > 0 {
 			break
 		}
 		if tx.events {
-			c.observe(tx.committed)
+			if now.IsZero() {
+				now = time.Now()
+			}
+			c.observe(tx.committed, now)
 		}
 		c.flushed = max(c.flushed, tx.end)
 		c.first++

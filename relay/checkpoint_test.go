@@ -104,7 +104,7 @@ func runCheckpointScript(t *testing.T, script string) string {
 	return strings.Join(lines, "\n")
 }
 
-func (s *checkpointScript) observe(committed time.Time) {
+func (s *checkpointScript) observe(committed, _ time.Time) {
 	s.observed = append(s.observed, s.names[committed])
 }
 
@@ -275,7 +275,7 @@ func TestCheckpoint_AgreesWithTheModel(t *testing.T) {
 		start := LSN(rapid.IntRange(0, 50).Draw(t, "start"))
 		model := modelCheckpoint{start: start}
 		observed := 0
-		c := NewCheckpoint(start, func(time.Time) { observed++ })
+		c := NewCheckpoint(start, func(_, _ time.Time) { observed++ })
 		lsn := LSN(10)
 		open := -1 // index of the open transaction in the model's line
 		next := func() LSN {

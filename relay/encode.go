@@ -150,6 +150,7 @@ func (e *Encoder) Run(ctx, stop context.Context, ch *chunks) error {
 // flush hands the records so far to the publisher.
 func (e *Encoder) flush(ctx context.Context) error {
 	if len(e.block.records) > 0 {
+		e.block.late = e.now.Sub(e.commit)
 		if err := e.publisher.submit(ctx, e.block); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/semaphore"
 )
 
 // recordOf makes records of events, without a stream and a publisher.
@@ -248,5 +249,23 @@ func TestEncoder_AnEventThatIsRefusedLeavesTheBlockAsItWas(t *testing.T) {
 		if _, key, _, _ := travelling(t, l.block); string(key) != "order-1" {
 			t.Errorf("the record behind those has the key %q", key)
 		}
+	}
+}
+
+func TestEncoder_SaysHowLateABlockIs(t *testing.T) {
+	t.Parallel()
+	e := recordOf(t, openTestCluster(t, startKafka(t, 1), 90))
+	e.publisher = &Publisher{in: make(chan *block, 1), limit: 1 << 20, budget: semaphore.NewWeighted(1 << 20)}
+	e.now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) // whatever our own clock says
+	e.commit = e.now.Add(-3 * time.Second)
+	ev := &Event{ID: []byte("e1"), AggregateType: []byte("order"), AggregateID: []byte("1"), Type: []byte("order.created")}
+	if err := e.record(t.Context(), ev, Position{LSN: 100}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b := <-e.publisher.in; b.late != 3*time.Second {
+		t.Errorf("the block is %v late, want 3s", b.late)
 	}
 }

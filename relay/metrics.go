@@ -100,8 +100,8 @@ func newMetrics(reg prometheus.Registerer, name string) *metrics {
 	return m
 }
 
-func (m *metrics) observeCommit(committed time.Time) {
-	m.commitToAck.Observe(time.Since(committed).Seconds())
+func (m *metrics) observeCommit(committed, acknowledged time.Time) {
+	m.commitToAck.Observe(acknowledged.Sub(committed).Seconds())
 }
 
 // published counts n records of a topic, dead of them dead letters.

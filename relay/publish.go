@@ -20,13 +20,20 @@ const (
 	sharedBatchBytes = 1 << 20
 	// requestBytes bounds a request.
 	requestBytes = 4 << 20
+	// A broker pays for each batch and each request, and events that are late already have no
+	// hurry. Where there are gatherRecords for each partition, or half of what may be in flight, a
+	// request leaves at once; else the next one waits for more, for one gatherShare of the time that
+	// the events are late, and never longer than gatherLimit.
+	gatherRecords = 256
+	gatherShare   = 20
+	gatherLimit   = 100 * time.Millisecond
 	// spareSpaces is for how many batches memory is kept.
 	spareSpaces = 16
 )
 
 // Publisher produces records: acks=all, idempotent, one batch of a partition on its way at
 // a time, so that no record overtakes another whatever fails. Batches grow while one is on
-// its way and leave at once when none is: there is no linger.
+// its way and leave at once when none is: there is no linger but for events that are late.
 //
 // All state belongs to the goroutine that calls Run.
 type Publisher struct {
@@ -49,9 +56,13 @@ type Publisher struct {
 	brokers  map[int32]*broker
 	ready    []*partition
 	waiting  []*partition
-	inFlight int // requests
-	queued   int // records that are not acknowledged
-	troubled int // partitions that fail again and again
+	inFlight int           // requests
+	queued   int           // records that are not acknowledged
+	unsent   int           // of these, the ones that are in no batch yet
+	bytes    int           // that the unsent ones take of the budget
+	late     time.Duration // the block that came last
+	sent     time.Time     // the last request
+	troubled int           // partitions that fail again and again
 	tickets  []Ticket
 	spaces   []*batchSpace // spare ones
 }
@@ -160,9 +171,12 @@ func (p *Publisher) enqueue(b *block) {
 		if part.state == partitionIdle {
 			p.makeReady(part)
 		}
+		p.bytes += b.records[i].memory()
 		failpoint(pointEnqueued)
 	}
+	p.late = b.late
 	p.queued += len(b.records)
+	p.unsent += len(b.records)
 	p.metrics.setInFlight(p.queued)
 }
 
@@ -189,14 +203,27 @@ func (p *Publisher) arm(retry *time.Timer) {
 	for _, part := range p.waiting {
 		next = min(next, time.Until(part.retryAt))
 	}
-	if len(p.ready) > 0 && p.inFlight == 0 { // no answer will wake us
+	if wait := p.gathering(time.Now()); wait > 0 {
+		next = min(next, wait)
+	} else if len(p.ready) > 0 && p.inFlight == 0 { // no answer will wake us
 		next = 0
 	}
 	retry.Reset(max(next, 0))
 }
 
+// gathering returns for how long the next request is to wait for more records, if at all.
+func (p *Publisher) gathering(now time.Time) time.Duration {
+	if len(p.ready) == 0 || p.unsent >= gatherRecords*len(p.ready) || p.bytes >= int(p.limit/2) {
+		return 0
+	}
+	return min(p.late/gatherShare, gatherLimit) - now.Sub(p.sent)
+}
+
 // send makes requests of the ready partitions, for every broker that has room for one.
 func (p *Publisher) send(ctx context.Context) error {
+	if p.gathering(time.Now()) > 0 {
+		return nil
+	}
 	loads := make(map[*broker][]*partition)
 	asked := make(map[string]error) // topics whose metadata were asked for in this round
 	limit := min(max(sharedBatchBytes/max(len(p.ready), 1), minBatchBytes), maxBatchBytes)
@@ -245,6 +272,7 @@ func (p *Publisher) produce(b *broker, parts []*partition, limit int) error {
 	}
 	p.ready = append(p.ready, parts[n:]...)
 	r := result{broker: b, closed: b.closed, parts: parts[:n:n]}
+	p.sent = time.Now()
 	b.requests++
 	p.inFlight++
 	err := b.conn.AsyncProduce(request, func(res *sarama.ProduceResponse, err error) {
@@ -303,6 +331,8 @@ func (p *Publisher) fill(part *partition, limit int) (size int) {
 			bytes += record
 			n++
 		}
+		p.unsent -= n
+		p.bytes -= bytes + n*recordOverhead
 		part.batched = append(part.batched[:0], part.queue.front(n)...)
 		part.queue.pop(n)
 		part.batch = p.space()

@@ -37,6 +37,7 @@ type publishing struct {
 	topic *topic
 	ended chan error // what Run returned
 
+	late   time.Duration // of the blocks
 	want   [][]published // by partition
 	random *rand.Rand
 	lsn    LSN
@@ -144,6 +145,7 @@ func (p *publishing) publish(records ...published) LSN {
 		p.want[part.id] = append(p.want[part.id], r)
 	}
 	p.checkpoint.Commit(ticket, p.lsn)
+	b.late = p.late
 	if err := p.submit(p.t.Context(), b); err != nil {
 		p.t.Fatal(err)
 	}
@@ -249,6 +251,9 @@ func (p *publishing) recycled() {
 	p.t.Helper()
 	if !p.budget.TryAcquire(p.limit) {
 		p.t.Error("a part of the budget was not given back")
+	}
+	if p.unsent != 0 || p.bytes != 0 {
+		p.t.Errorf("%d records of %d bytes count as not sent, want none", p.unsent, p.bytes)
 	}
 	spare := p.blocks.spare
 	if len(spare) < len(p.taken) && p.blocks.bytes < p.blocks.limit/2 { // more than fit are left to the collector
@@ -494,6 +499,63 @@ func TestPublisher_BoundsARequest(t *testing.T) {
 	if n := largest.Load(); n > requestBytes+headers || n < requestBytes/2 {
 		t.Errorf("the largest request has %d bytes, want about %d at most", n, requestBytes)
 	}
+}
+
+func TestPublisher_GathersOnlyWhatIsLate(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		late       time.Duration
+		partitions int // that are ready
+		records    int
+		bytes      int
+		since      time.Duration // the last request
+		want       time.Duration
+	}{
+		"live":                               {5 * time.Millisecond, 500, 600, 300_000, time.Millisecond, 0},
+		"a clock that is not the server's":   {-time.Hour, 500, 600, 300_000, 0, 0},
+		"a little late":                      {200 * time.Millisecond, 500, 600, 300_000, 4 * time.Millisecond, 6 * time.Millisecond},
+		"late":                               {time.Second, 500, 600, 300_000, 20 * time.Millisecond, 30 * time.Millisecond},
+		"a backlog":                          {time.Hour, 500, 600, 300_000, 0, 100 * time.Millisecond},
+		"for long enough":                    {time.Hour, 500, 600, 300_000, 100 * time.Millisecond, 0},
+		"enough for each partition":          {time.Hour, 8, 8 * 256, 1_000_000, 0, 0},
+		"not enough for each partition":      {time.Hour, 8, 8*256 - 1, 1_000_000, 0, 100 * time.Millisecond},
+		"half of what may be in flight":      {time.Hour, 500, 8000, 4 << 20, 0, 0},
+		"nearly half of it":                  {time.Hour, 500, 8000, 4<<20 - 1, 0, 100 * time.Millisecond},
+		"all partitions have one on its way": {time.Hour, 0, 10_000, 3 << 20, 0, 0},
+	} {
+		p := &Publisher{
+			limit: 8 << 20, late: tc.late, ready: make([]*partition, tc.partitions),
+			unsent: tc.records, bytes: tc.bytes, sent: now.Add(-tc.since),
+		}
+		if got := max(p.gathering(now), 0); got != tc.want {
+			t.Errorf("%s: waits for %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+// A backlog on many partitions travels in few requests, and all of it arrives, also what is left
+// when nothing more comes.
+func TestPublisher_GathersABacklog(t *testing.T) {
+	t.Parallel()
+	kafka := startKafka(t, 40, kfake.NumBrokers(1))
+	var requests atomic.Int64
+	kafka.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		kafka.KeepControl()
+		requests.Add(1)
+		return nil, nil, false
+	})
+	p := startPublishing(t, kafka)
+	p.late = time.Hour
+	started := time.Now()
+	for range 200 {
+		p.publish(p.some(10)...) // less altogether than half of what may be in flight
+	}
+	p.acknowledged(p.lsn)
+	if most := 2 + int64(time.Since(started)/gatherLimit); requests.Load() > most {
+		t.Errorf("%d requests, want at most %d, one in %v", requests.Load(), most, gatherLimit)
+	}
+	p.finish()
 }
 
 func TestPublisher_EndsWhenTheBrokersLostTheProducer(t *testing.T) {
