@@ -27,8 +27,9 @@ const (
 	gatherRecords = 256
 	gatherShare   = 20
 	gatherLimit   = 100 * time.Millisecond
-	// spareSpaces is for how many batches memory is kept.
-	spareSpaces = 16
+	// spareBytes is how much memory of batches is kept for the next ones: enough for a request of
+	// few large ones or of many small ones.
+	spareBytes = 2 << 20
 )
 
 // Publisher produces records: acks=all, idempotent, one batch of a partition on its way at
@@ -65,6 +66,7 @@ type Publisher struct {
 	troubled int           // partitions that fail again and again
 	tickets  []Ticket
 	spaces   []*batchSpace // spare ones
+	spare    int           // bytes that they take
 }
 
 type broker struct {
@@ -348,6 +350,7 @@ func (p *Publisher) space() *batchSpace {
 	if n := len(p.spaces); n > 0 {
 		s := p.spaces[n-1]
 		p.spaces = p.spaces[:n-1]
+		p.spare -= cap(s.wire)
 		return s
 	}
 	return new(batchSpace)
@@ -358,8 +361,9 @@ func (p *Publisher) settled(part *partition) {
 	clear(part.batched)
 	part.batched = part.batched[:0]
 	part.batch.clear()
-	if len(p.spaces) < spareSpaces {
+	if p.spare+cap(part.batch.wire) <= spareBytes {
 		p.spaces = append(p.spaces, part.batch)
+		p.spare += cap(part.batch.wire)
 	}
 	part.batch = nil
 }
