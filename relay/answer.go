@@ -201,9 +201,8 @@ func (p *Publisher) refused(part *partition, err sarama.KError) error {
 		rest := part.queue.records[part.queue.head:]
 		records := make([]queuedRecord, 0, n+len(rest))
 		part.queue = recordQueue{records: append(append(records, part.batched...), rest...)}
-		p.unsent += n
 		for _, q := range part.batched {
-			p.bytes += q.record().memory()
+			p.unsent += q.record().memory()
 		}
 		p.settled(part)
 		part.limit = (n + 1) / 2

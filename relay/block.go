@@ -23,7 +23,8 @@ type block struct {
 	unacked int // the publisher's count
 	size    int // what it takes of the budget
 
-	// late is how long after its commit the server sent the last of the records, by its own clock.
+	// late is about how long after its commit the server sent the last of the records. The two
+	// times may be of different clocks.
 	late time.Duration
 }
 

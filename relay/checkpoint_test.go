@@ -274,8 +274,13 @@ func TestCheckpoint_AgreesWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		start := LSN(rapid.IntRange(0, 50).Draw(t, "start"))
 		model := modelCheckpoint{start: start}
-		observed := 0
-		c := NewCheckpoint(start, func(_, _ time.Time) { observed++ })
+		observed, began := 0, time.Now()
+		c := NewCheckpoint(start, func(_, now time.Time) {
+			observed++
+			if now.Before(began) || now.After(time.Now()) {
+				t.Fatalf("acknowledged at %v, which is not now", now)
+			}
+		})
 		lsn := LSN(10)
 		open := -1 // index of the open transaction in the model's line
 		next := func() LSN {

@@ -21,14 +21,13 @@ const (
 	// requestBytes bounds a request.
 	requestBytes = 4 << 20
 	// A broker pays for each batch and each request, and events that are late already have no
-	// hurry. Where there are gatherRecords for each partition, or half of what may be in flight, a
-	// request leaves at once; else the next one waits for more, for one gatherShare of the time that
-	// the events are late, and never longer than gatherLimit.
-	gatherRecords = 256
-	gatherShare   = 20
-	gatherLimit   = 100 * time.Millisecond
-	// spareBytes is how much memory of batches is kept for the next ones: enough for a request of
-	// few large ones or of many small ones.
+	// hurry. Where less waits than gatherBytes for each partition that could send it, and less than
+	// half of what may be in flight, the next request waits for more: for one gatherShare of the
+	// time that the events are late, and never longer than gatherLimit.
+	gatherBytes = 128 << 10
+	gatherShare = 20
+	gatherLimit = 100 * time.Millisecond
+	// spareBytes is how much memory of batches, compressed, is kept for the next ones.
 	spareBytes = 2 << 20
 )
 
@@ -59,8 +58,7 @@ type Publisher struct {
 	waiting  []*partition
 	inFlight int           // requests
 	queued   int           // records that are not acknowledged
-	unsent   int           // of these, the ones that are in no batch yet
-	bytes    int           // that the unsent ones take of the budget
+	unsent   int           // bytes of memory of those that are in no batch yet
 	late     time.Duration // the block that came last
 	sent     time.Time     // the last request
 	troubled int           // partitions that fail again and again
@@ -141,11 +139,18 @@ func (p *Publisher) Run(ctx, lost context.Context) error {
 		if lost.Err() != nil {
 			continue
 		}
-		p.wake(time.Now())
-		if err := p.send(ctx); err != nil {
-			return p.giveUp(ctx, err)
+		now := time.Now()
+		p.wake(now)
+		wait := time.Duration(0)
+		if in != nil { // more may come
+			wait = p.gathering(now)
 		}
-		p.arm(retry)
+		if wait == 0 {
+			if err := p.send(ctx); err != nil {
+				return p.giveUp(ctx, err)
+			}
+		}
+		p.arm(retry, wait)
 	}
 	return nil
 }
@@ -173,12 +178,11 @@ func (p *Publisher) enqueue(b *block) {
 		if part.state == partitionIdle {
 			p.makeReady(part)
 		}
-		p.bytes += b.records[i].memory()
+		p.unsent += b.records[i].memory()
 		failpoint(pointEnqueued)
 	}
 	p.late = b.late
 	p.queued += len(b.records)
-	p.unsent += len(b.records)
 	p.metrics.setInFlight(p.queued)
 }
 
@@ -200,32 +204,42 @@ func (p *Publisher) wake(now time.Time) {
 	p.waiting = kept
 }
 
-func (p *Publisher) arm(retry *time.Timer) {
+// arm has retry wake the publisher when something is to be done that nothing else wakes it for:
+// after wait, unless that is 0, or when a partition's time has come.
+func (p *Publisher) arm(retry *time.Timer, wait time.Duration) {
 	next := time.Hour
 	for _, part := range p.waiting {
 		next = min(next, time.Until(part.retryAt))
 	}
-	if wait := p.gathering(time.Now()); wait > 0 {
+	switch {
+	case wait > 0:
 		next = min(next, wait)
-	} else if len(p.ready) > 0 && p.inFlight == 0 { // no answer will wake us
+	case len(p.ready) > 0 && p.inFlight == 0: // no answer will wake us
 		next = 0
 	}
 	retry.Reset(max(next, 0))
 }
 
-// gathering returns for how long the next request is to wait for more records, if at all.
+// gathering returns for how long the next request is to wait for more records, 0 for not at all.
 func (p *Publisher) gathering(now time.Time) time.Duration {
-	if len(p.ready) == 0 || p.unsent >= gatherRecords*len(p.ready) || p.bytes >= int(p.limit/2) {
+	wait := min(p.late/gatherShare, gatherLimit)
+	since := now.Sub(p.sent)
+	if wait <= 0 || since >= wait || len(p.ready) == 0 {
 		return 0
 	}
-	return min(p.late/gatherShare, gatherLimit) - now.Sub(p.sent)
+	if p.unsent >= min(gatherBytes*len(p.ready), int(p.limit/2)) || !p.budget.TryAcquire(0) { // the encoder waits for room
+		return 0
+	}
+	for _, part := range p.ready {
+		if part.batch != nil || part.limit > 0 { // nothing can be added to it, or little
+			return 0
+		}
+	}
+	return wait - since
 }
 
 // send makes requests of the ready partitions, for every broker that has room for one.
 func (p *Publisher) send(ctx context.Context) error {
-	if p.gathering(time.Now()) > 0 {
-		return nil
-	}
 	loads := make(map[*broker][]*partition)
 	asked := make(map[string]error) // topics whose metadata were asked for in this round
 	limit := min(max(sharedBatchBytes/max(len(p.ready), 1), minBatchBytes), maxBatchBytes)
@@ -274,7 +288,6 @@ func (p *Publisher) produce(b *broker, parts []*partition, limit int) error {
 	}
 	p.ready = append(p.ready, parts[n:]...)
 	r := result{broker: b, closed: b.closed, parts: parts[:n:n]}
-	p.sent = time.Now()
 	b.requests++
 	p.inFlight++
 	err := b.conn.AsyncProduce(request, func(res *sarama.ProduceResponse, err error) {
@@ -285,6 +298,7 @@ func (p *Publisher) produce(b *broker, parts []*partition, limit int) error {
 		r.err = err
 		return p.handle(r)
 	}
+	p.sent = time.Now()
 	return nil
 }
 
@@ -333,8 +347,7 @@ func (p *Publisher) fill(part *partition, limit int) (size int) {
 			bytes += record
 			n++
 		}
-		p.unsent -= n
-		p.bytes -= bytes + n*recordOverhead
+		p.unsent -= bytes + n*recordOverhead
 		part.batched = append(part.batched[:0], part.queue.front(n)...)
 		part.queue.pop(n)
 		part.batch = p.space()
@@ -349,6 +362,7 @@ func (p *Publisher) fill(part *partition, limit int) (size int) {
 func (p *Publisher) space() *batchSpace {
 	if n := len(p.spaces); n > 0 {
 		s := p.spaces[n-1]
+		p.spaces[n-1] = nil
 		p.spaces = p.spaces[:n-1]
 		p.spare -= cap(s.wire)
 		return s

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/semaphore"
 )
 
 // published is a record as it was handed to the publisher, or as a consumer reads it.
@@ -37,7 +39,7 @@ type publishing struct {
 	topic *topic
 	ended chan error // what Run returned
 
-	late   time.Duration // of the blocks
+	lateBy time.Duration // of the blocks
 	want   [][]published // by partition
 	random *rand.Rand
 	lsn    LSN
@@ -145,7 +147,7 @@ func (p *publishing) publish(records ...published) LSN {
 		p.want[part.id] = append(p.want[part.id], r)
 	}
 	p.checkpoint.Commit(ticket, p.lsn)
-	b.late = p.late
+	b.late = p.lateBy
 	if err := p.submit(p.t.Context(), b); err != nil {
 		p.t.Fatal(err)
 	}
@@ -252,8 +254,8 @@ func (p *publishing) recycled() {
 	if !p.budget.TryAcquire(p.limit) {
 		p.t.Error("a part of the budget was not given back")
 	}
-	if p.unsent != 0 || p.bytes != 0 {
-		p.t.Errorf("%d records of %d bytes count as not sent, want none", p.unsent, p.bytes)
+	if p.unsent != 0 {
+		p.t.Errorf("%d bytes count as not sent, want none", p.unsent)
 	}
 	spare := p.blocks.spare
 	if len(spare) < len(p.taken) && p.blocks.bytes < p.blocks.limit/2 { // more than fit are left to the collector
@@ -337,6 +339,7 @@ func TestPublisher_NeitherLosesNorRepeatsNorReorders(t *testing.T) {
 			})))
 			p.acknowledged(p.publish(p.some(20)...))
 			for i := range 12 {
+				p.lateBy = time.Duration(i%2) * time.Second // in turns with events that are not
 				if i%3 == 0 {
 					tc.fault(p, &cut)
 				}
@@ -504,31 +507,56 @@ func TestPublisher_BoundsARequest(t *testing.T) {
 func TestPublisher_GathersOnlyWhatIsLate(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
+	const limit = 8 << 20
+	full := semaphore.NewWeighted(limit)
+	if !full.TryAcquire(limit) {
+		t.Fatal("a budget that nobody uses is full")
+	}
+	waiting, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	queued := make(chan struct{})
+	go func() { close(queued); _ = full.Acquire(waiting, 1) }()
+	<-queued
+	for full.TryAcquire(0) { // until the other goroutine stands in the queue
+		runtime.Gosched()
+	}
+	plain, many := []*partition{{}}, make([]*partition, 500)
+	for i := range many {
+		many[i] = new(partition)
+	}
 	for name, tc := range map[string]struct {
-		late       time.Duration
-		partitions int // that are ready
-		records    int
-		bytes      int
-		since      time.Duration // the last request
-		want       time.Duration
+		late   time.Duration
+		ready  []*partition
+		unsent int
+		since  time.Duration // the last request; -1 for none so far
+		budget *semaphore.Weighted
+		want   time.Duration
 	}{
-		"live":                               {5 * time.Millisecond, 500, 600, 300_000, time.Millisecond, 0},
-		"a clock that is not the server's":   {-time.Hour, 500, 600, 300_000, 0, 0},
-		"a little late":                      {200 * time.Millisecond, 500, 600, 300_000, 4 * time.Millisecond, 6 * time.Millisecond},
-		"late":                               {time.Second, 500, 600, 300_000, 20 * time.Millisecond, 30 * time.Millisecond},
-		"a backlog":                          {time.Hour, 500, 600, 300_000, 0, 100 * time.Millisecond},
-		"for long enough":                    {time.Hour, 500, 600, 300_000, 100 * time.Millisecond, 0},
-		"enough for each partition":          {time.Hour, 8, 8 * 256, 1_000_000, 0, 0},
-		"not enough for each partition":      {time.Hour, 8, 8*256 - 1, 1_000_000, 0, 100 * time.Millisecond},
-		"half of what may be in flight":      {time.Hour, 500, 8000, 4 << 20, 0, 0},
-		"nearly half of it":                  {time.Hour, 500, 8000, 4<<20 - 1, 0, 100 * time.Millisecond},
-		"all partitions have one on its way": {time.Hour, 0, 10_000, 3 << 20, 0, 0},
+		"live":                               {late: 5 * time.Millisecond, ready: many, unsent: 300_000, since: time.Millisecond},
+		"before its commit, by other clocks": {late: -time.Hour, ready: many, unsent: 300_000},
+		"the same, and the first request":    {late: -50 * time.Millisecond, ready: many, unsent: 300_000, since: -1},
+		"a backlog's first request":          {late: time.Hour, ready: many, unsent: 300_000, since: -1},
+		"a little late":                      {late: 200 * time.Millisecond, ready: many, unsent: 300_000, since: 4 * time.Millisecond, want: 6 * time.Millisecond},
+		"late":                               {late: time.Second, ready: many, unsent: 300_000, since: 20 * time.Millisecond, want: 30 * time.Millisecond},
+		"a backlog":                          {late: time.Hour, ready: many, unsent: 300_000, want: 100 * time.Millisecond},
+		"for long enough":                    {late: time.Hour, ready: many, unsent: 300_000, since: 100 * time.Millisecond},
+		"enough for the partition":           {late: time.Hour, ready: plain, unsent: gatherBytes},
+		"not enough for the partition":       {late: time.Hour, ready: plain, unsent: gatherBytes - 1, want: 100 * time.Millisecond},
+		"half of what may be in flight":      {late: time.Hour, ready: many, unsent: limit / 2},
+		"nearly half of it":                  {late: time.Hour, ready: many, unsent: limit/2 - 1, want: 100 * time.Millisecond},
+		"the encoder waits for room":         {late: time.Hour, ready: many, unsent: 300_000, budget: full},
+		"a batch is to be sent again":        {late: time.Hour, ready: append([]*partition{{batch: new(batchSpace)}}, many...), unsent: 300_000},
+		"a batch was too large":              {late: time.Hour, ready: append([]*partition{{limit: 5}}, many...), unsent: 300_000},
+		"all partitions have one on its way": {late: time.Hour, unsent: 300_000},
 	} {
-		p := &Publisher{
-			limit: 8 << 20, late: tc.late, ready: make([]*partition, tc.partitions),
-			unsent: tc.records, bytes: tc.bytes, sent: now.Add(-tc.since),
+		p := &Publisher{limit: limit, late: tc.late, ready: tc.ready, unsent: tc.unsent, budget: tc.budget}
+		if p.budget == nil {
+			p.budget = semaphore.NewWeighted(limit)
 		}
-		if got := max(p.gathering(now), 0); got != tc.want {
+		if tc.since >= 0 {
+			p.sent = now.Add(-tc.since)
+		}
+		if got := p.gathering(now); got != tc.want {
 			t.Errorf("%s: waits for %v, want %v", name, got, tc.want)
 		}
 	}
@@ -546,7 +574,7 @@ func TestPublisher_GathersABacklog(t *testing.T) {
 		return nil, nil, false
 	})
 	p := startPublishing(t, kafka)
-	p.late = time.Hour
+	p.lateBy = time.Hour
 	started := time.Now()
 	for range 200 {
 		p.publish(p.some(10)...) // less altogether than half of what may be in flight
