@@ -2,12 +2,13 @@ package bench_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -126,24 +127,40 @@ func (h hammer) dial(ctx context.Context, use func(*wire) error) error {
 	return use(&wire{conn: conn, in: bufio.NewReader(conn)})
 }
 
-// roundTrip returns the body of the answer, which is good until the next one.
+// roundTrip returns the body of the answer, which is good until the next one. It reads no more
+// of the answer's head than it needs: with net/http's reader the registry stood idle for a
+// quarter of the time, for want of requests.
 func (w *wire) roundTrip(request []byte) ([]byte, error) {
 	if _, err := w.conn.Write(request); err != nil {
 		return nil, err
 	}
-	answer, err := http.ReadResponse(w.in, nil)
+	first, err := w.in.ReadSlice('\n') // HTTP/1.1 200 OK
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close()
-	if answer.ContentLength >= 0 {
-		w.body = slices.Grow(w.body[:0], int(answer.ContentLength))[:answer.ContentLength]
-		_, err = io.ReadFull(answer.Body, w.body)
-	} else {
-		w.body, err = io.ReadAll(answer.Body)
+	status := strings.TrimSpace(string(first))
+	length := -1
+	for {
+		line, err := w.in.ReadSlice('\n')
+		if err != nil {
+			return nil, err
+		}
+		name, value, found := bytes.Cut(bytes.TrimSpace(line), []byte(": "))
+		if !found {
+			break
+		}
+		if bytes.EqualFold(name, []byte("Content-Length")) {
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return nil, err
+			}
+		}
 	}
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("the registry answers %s: %s", answer.Status, w.body)
+	if length < 0 {
+		return nil, fmt.Errorf("the registry answers %s and does not say how long its answer is", status)
+	}
+	w.body = slices.Grow(w.body[:0], length)[:length]
+	if _, err = io.ReadFull(w.in, w.body); err == nil && status != "HTTP/1.1 200 OK" {
+		err = fmt.Errorf("the registry answers %s: %s", status, w.body)
 	}
 	return w.body, err
 }
