@@ -224,7 +224,7 @@ func (p *Publisher) arm(retry *time.Timer, wait time.Duration) {
 func (p *Publisher) gathering(now time.Time) time.Duration {
 	wait := min(p.late/gatherShare, gatherLimit)
 	since := now.Sub(p.sent)
-	if wait <= 0 || since >= wait || len(p.ready) == 0 {
+	if since >= wait || len(p.ready) == 0 {
 		return 0
 	}
 	if p.unsent >= min(gatherBytes*len(p.ready), int(p.limit/2)) || !p.budget.TryAcquire(0) { // the encoder waits for room

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -559,6 +560,39 @@ func TestPublisher_GathersOnlyWhatIsLate(t *testing.T) {
 		if got := p.gathering(now); got != tc.want {
 			t.Errorf("%s: waits for %v, want %v", name, got, tc.want)
 		}
+	}
+}
+
+func TestPublisher_WakesWhenThereIsSomethingToDo(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		wait     time.Duration // for more records
+		ready    int
+		inFlight int
+		retryIn  time.Duration // 0 for none that waits
+		want     time.Duration
+	}{
+		"nothing to do":               {want: time.Hour},
+		"more is waited for":          {wait: 50 * time.Millisecond, ready: 1, want: 50 * time.Millisecond},
+		"more, and an answer":         {wait: 50 * time.Millisecond, ready: 1, inFlight: 1, want: 50 * time.Millisecond},
+		"a retry is sooner than that": {wait: 50 * time.Millisecond, ready: 1, retryIn: 20 * time.Millisecond, want: 20 * time.Millisecond},
+		"no answer will come":         {ready: 1, want: 0},
+		"an answer will come":         {ready: 1, inFlight: 1, want: time.Hour},
+		"only a retry is waited for":  {inFlight: 1, retryIn: 20 * time.Millisecond, want: 20 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			started := time.Now()
+			p := &Publisher{ready: make([]*partition, tc.ready), inFlight: tc.inFlight}
+			if tc.retryIn > 0 {
+				p.waiting = []*partition{{retryAt: started.Add(tc.retryIn)}}
+			}
+			retry := time.NewTimer(2 * time.Hour)
+			p.arm(retry, tc.wait)
+			<-retry.C
+			if got := time.Since(started); got != tc.want {
+				t.Errorf("%s: it wakes after %v, want %v", name, got, tc.want)
+			}
+		})
 	}
 }
 
