@@ -74,19 +74,19 @@ func newLine(tb testing.TB) *line {
 
 	at := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
 	l.begin, l.commit = wireBegin(100, at, 7), wireCommit(100, 200, at)
-	l.rows(map[string]string{"payload": linePayload})
+	l.rows(map[string]string{"payload": linePayload}, binaryRow)
 	l.message(wireRelation(l.relation))
 	return l
 }
 
 func lineID(i int) string { return fmt.Sprintf("0199aa00-0000-7000-8000-%012d", i) }
 
-// rows makes the line's events such ones.
-func (l *line) rows(values map[string]string) {
+// rows makes the line's events such ones, in the form in which they are to travel.
+func (l *line) rows(values map[string]string, form func(testing.TB, *Change) *Change) {
 	l.inserts = nil
 	for i := range lineEvents {
 		values["id"], values["aggregate_id"] = lineID(i), fmt.Sprintf("order-%d", i)
-		l.inserts = append(l.inserts, wireInsert(l.relation.OID, outboxRow(l.relation, values).New...))
+		l.inserts = append(l.inserts, wireInsert(l.relation.OID, form(l.tb, outboxRow(l.relation, values)).New...))
 	}
 }
 
@@ -121,27 +121,48 @@ func TestLine_CostsNoAllocationFromTheStreamToTheBlock(t *testing.T) {
 	for name, values := range map[string]map[string]string{
 		"JSON":                     {"payload": linePayload},
 		"JSON of a pinned version": {"payload": linePayload, "headers": `{"postrider-schema-version": "3"}`},
-		"Avro":                     {"payload": "NULL", "payload_avro": `\x0102`, "schema_fingerprint": `\x` + strings.Repeat("00", 32)},
+		"Avro":                     lineAvro(2),
 	} {
-		l.rows(values)
-		allocs := testing.AllocsPerRun(100, l.transaction)
-		if n := len(l.block.records); n != lineEvents {
-			t.Fatalf("%s: the block has %d records, want %d", name, n, lineEvents)
-		}
-		if allocs != 0 {
-			t.Errorf("%s: a transaction of %d events costs %v allocations", name, lineEvents, allocs)
+		for formName, form := range lineForms {
+			l.rows(values, form)
+			allocs := testing.AllocsPerRun(100, l.transaction)
+			if n := len(l.block.records); n != lineEvents {
+				t.Fatalf("%s in %s: the block has %d records, want %d", name, formName, n, lineEvents)
+			}
+			if allocs != 0 {
+				t.Errorf("%s in %s: a transaction of %d events costs %v allocations", name, formName, lineEvents, allocs)
+			}
 		}
 	}
 }
 
+// lineForms are the forms in which rows travel.
+var lineForms = map[string]func(testing.TB, *Change) *Change{
+	"binary": binaryRow,
+	"text":   func(_ testing.TB, c *Change) *Change { return c },
+}
+
+// lineAvro is an event whose payload is so many bytes of Avro.
+func lineAvro(size int) map[string]string {
+	return map[string]string{
+		"payload": "NULL", "payload_avro": `\x` + strings.Repeat("0a", size), "schema_fingerprint": `\x` + strings.Repeat("00", 32),
+	}
+}
+
 func BenchmarkRoute(b *testing.B) {
-	l := newLine(b)
-	change := outboxRow(l.relation, map[string]string{"payload": linePayload})
-	var e Event
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := l.router.Route(change, &e); err != nil {
-			b.Fatal(err)
+	for name, values := range map[string]map[string]string{"JSON": {"payload": linePayload}, "Avro": lineAvro(200)} {
+		for formName, form := range lineForms {
+			b.Run(name+"-in-"+formName, func(b *testing.B) {
+				l := newLine(b)
+				change := form(b, outboxRow(l.relation, values))
+				var e Event
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := l.router.Route(change, &e); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	}
 }

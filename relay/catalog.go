@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -204,6 +206,30 @@ func (c *catalog) drift(now *catalog, cfg *Config) error {
 		return halt(PublicationDrift, hintPublicationLost, "publication %q was altered", pub)
 	}
 	return nil
+}
+
+// readableInBinary reports whether everything that the publication names can be sent in binary,
+// as far as is known, and the columns of events be read so. What the server prints as text
+// even then, types of which it knows no binary form, is no reason against it.
+func readableInBinary(ctx context.Context, conn *pgx.Conn, cfg *Config) (bool, error) {
+	types := slices.Collect(maps.Keys(binaryForms))
+	var readable bool
+	err := conn.QueryRow(ctx, `
+		SELECT NOT EXISTS (
+			SELECT FROM pg_publication_tables p
+			JOIN pg_namespace n ON n.nspname = p.schemaname
+			JOIN pg_class c ON c.relname = p.tablename AND c.relnamespace = n.oid
+			JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+			JOIN pg_type t ON t.oid = a.atttypid
+			WHERE p.pubname = $1 AND NOT CASE
+				WHEN c.oid = to_regclass($2) AND a.attname = ANY($3) THEN t.oid = ANY($4)
+				ELSE t.typtype IN ('b', 'e') AND t.typcategory <> 'A' -- what others are made of may have no binary form
+			END)`,
+		cfg.Postgres.Publication, quoteTable(cfg.Outbox.Table), cfg.Outbox.Columns.names(), types).Scan(&readable)
+	if err != nil {
+		return false, fmt.Errorf("look up the types of publication %q: %w", cfg.Postgres.Publication, postgresError(err))
+	}
+	return readable, nil
 }
 
 // createPublication makes the publication for the outbox table.

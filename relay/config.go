@@ -287,6 +287,17 @@ func (c *ColumnsConfig) fields(p *ColumnsConfig) []columnField {
 	}
 }
 
+// names returns the columns that the table has, by their names there.
+func (c ColumnsConfig) names() []string {
+	var names []string
+	for _, f := range c.fields(&c) {
+		if *f.column != "-" {
+			names = append(names, *f.column)
+		}
+	}
+	return names
+}
+
 // splitTable splits schema.table; a bare name is in public.
 func splitTable(name string) (schema, table string) {
 	if s, t, ok := strings.Cut(name, "."); ok {

@@ -1,7 +1,9 @@
 package relay_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -140,6 +142,107 @@ func TestRelay_PassesOverOtherTablesOfThePublicationAndCountsThem(t *testing.T) 
 	wantSeqs(t, seqs(t, f, f.topic, 1), 1)
 	if got := r.metric(`postrider_changes_ignored_total{kind="insert",relation="public.business"`); got != 1 {
 		t.Errorf("%v ignored inserts counted", got)
+	}
+}
+
+func TestRelay_ReadsAsTextWhatItCannotReadInBinary(t *testing.T) {
+	t.Parallel()
+	const (
+		numericKeys = `ALTER TABLE outbox ALTER COLUMN aggregate_id TYPE numeric USING aggregate_id::numeric`
+		// There is no binary form of an aclitem, and Postgres learns that from the first of them.
+		acls = `ALTER TABLE outbox ADD COLUMN acl aclitem[] DEFAULT '{=r/postgres}'`
+	)
+	for name, tc := range map[string]struct {
+		before, later string
+		binary        bool // the stream begins so
+	}{
+		"a key of a type it does not know":        {before: numericKeys},
+		"a key that becomes so in the stream":     {later: numericKeys, binary: true},
+		"a column that cannot be sent":            {before: acls},
+		"a column that comes in the stream":       {later: acls, binary: true},
+		"a table beside it that cannot be sent":   {before: `CREATE TABLE beside (acl aclitem[])`, later: `INSERT INTO beside VALUES ('{=r/postgres}')`},
+		"types whose binary form nobody looks at": {before: `ALTER TABLE outbox ADD COLUMN n numeric DEFAULT 7, ADD COLUMN at time DEFAULT '12:00'`, binary: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			if tc.before != "" {
+				f.exec(tc.before)
+			}
+			f.exec(`CREATE PUBLICATION ` + pgx.Identifier{"postrider_" + f.cfg.Name}.Sanitize() + ` FOR ALL TABLES WITH (publish_via_partition_root = true)`)
+			r := f.start()
+			r.untilStreaming()
+			if want := fmt.Sprintf("binary=%t", tc.binary); !strings.Contains(r.logs.String(), want) {
+				t.Errorf("the stream did not begin with %s", want)
+			}
+			emit := func(from, to int) {
+				f.exec(fmt.Sprintf(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload, headers)
+					SELECT 'order', 42, 'order.created', json_build_object('seq', s), '{"tenant": "acme"}' FROM generate_series(%d, %d) s`, from, to))
+			}
+			emit(1, 3)
+			if tc.later != "" {
+				f.exec(tc.later)
+			}
+			emit(4, 5)
+			emit(6, 6)
+			for i, record := range f.consume(f.topic, 6) {
+				if _, seq := decodeSeq(t, record.Value); seq != int64(i+1) || string(record.Key) != "42" || header(record, "tenant") != "acme" {
+					t.Errorf("record %d is event %d of %s with %+v", i, seq, record.Key, record.Headers)
+				}
+			}
+			s := r.until("all acknowledged", func(s relay.StatusReport) bool { return s.Published >= 6 })
+			if s.Published != 6 || len(s.Troubles) > 0 {
+				t.Errorf("%d records for 6 events, troubles %+v", s.Published, s.Troubles)
+			}
+			switched := strings.Contains(r.logs.String(), "goes on as text")
+			if want := tc.binary && tc.later != ""; switched != want {
+				t.Errorf("went on as text: %t, want %t", switched, want)
+			}
+		})
+	}
+}
+
+// The catalog says what the types are now, the stream what they were.
+func TestRelay_ReadsAsTextWhatCouldNotBeReadInBinaryForAWhile(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.start()
+	r.untilStreaming()
+	f.emit("7", 1, 1)
+	r.halt()
+	f.exec(`ALTER TABLE outbox ALTER COLUMN aggregate_id TYPE numeric USING aggregate_id::numeric`)
+	f.exec(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload) VALUES ('order', 7, 'order.created', '{"seq": 2}')`)
+	f.exec(`ALTER TABLE outbox ALTER COLUMN aggregate_id TYPE text USING aggregate_id::text`)
+	f.emit("7", 3, 1)
+	r = f.start()
+	wantSeqs(t, seqs(t, f, f.topic, 3), 1, 2, 3)
+	if !strings.Contains(r.logs.String(), "goes on as text") {
+		t.Error("the stream was never read in binary")
+	}
+}
+
+func TestRelay_RowsOfTheSnapshotAndOfTheStreamBecomeTheSameRecord(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	insert := func() {
+		f.exec(`INSERT INTO outbox (id, aggregate_type, aggregate_id, event_type, payload, headers, created_at)
+			SELECT '0199aa00-0000-7000-8000-00000000000a', 'order', 'a', 'order.created', '{"seq": 1}', '{"tenant": "ü"}',
+			       '2026-11-22 05:06:07+00'::timestamptz + us * interval '1 us' FROM unnest('{0,1,120000,123456}'::int[]) us`)
+	}
+	insert()
+	f.start().untilStreaming()
+	f.exec(`DELETE FROM outbox`)
+	insert()
+	records := f.consume(f.topic, 8)
+	for i, record := range records[4:] {
+		for _, h := range record.Headers {
+			if want := header(records[i], h.Key); string(h.Value) != want && h.Key != "postrider-position" {
+				t.Errorf("event %d: header %s is %q in the stream and was %q in the snapshot", i, h.Key, h.Value, want)
+			}
+		}
+		if !bytes.Equal(record.Value, records[i].Value) || len(record.Headers) != len(records[i].Headers) {
+			t.Errorf("event %d differs", i)
+		}
 	}
 }
 

@@ -227,6 +227,9 @@ func (e *Encoder) publish(ctx, stop context.Context, c *Change) error {
 	if !isEvent {
 		return nil
 	}
+	if routed != nil && errors.Is(routed, errNeedsText) {
+		return routed
+	}
 	position := e.position
 	if position.LSN < e.skipBefore || e.repair != nil && e.repair.skip(e.event.ID) {
 		e.metrics.skip()

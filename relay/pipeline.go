@@ -179,6 +179,11 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	if p.once {
 		return nil
 	}
+	if !p.relay.text {
+		if p.source.binary, err = readableInBinary(stop, p.conn, cfg); err != nil {
+			return err
+		}
+	}
 	err = p.source.start(stop, confirmed, p.facts.WALSenderTimeout, p.keeper.confirmable)
 	if slotActive(err) {
 		return errStandby
@@ -200,7 +205,7 @@ func (p *pipeline) read(stop, finish context.Context) error {
 	p.kafka.held = time.Now()
 	status.setServer(p.facts.ServerVersion, 2*p.source.liveness)
 	status.alive(confirmed)
-	status.setPhase(PhaseStreaming, "slot", cfg.Postgres.Slot, "lsn", confirmed.String(), "server_version", p.facts.ServerVersion)
+	status.setPhase(PhaseStreaming, "slot", cfg.Postgres.Slot, "lsn", confirmed.String(), "server_version", p.facts.ServerVersion, "binary", p.source.binary)
 	return p.source.stream(stop, finish, p.chunks)
 }
 

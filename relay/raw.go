@@ -61,7 +61,7 @@ func openRawReader(ctx context.Context, cfg PostgresConfig, confirmed LSN, greed
 	if err != nil {
 		return nil, err
 	}
-	s.paced.greedy = greedy
+	s.paced.greedy, s.binary = greedy, true
 	// Nothing is flushed, ever: every status repeats where the slot stands.
 	err = s.start(ctx, confirmed, minLiveness, func() LSN { return 0 })
 	if err != nil {

@@ -58,6 +58,7 @@ type Relay struct {
 	verdicts map[string]*HaltError // records that the brokers refused and that are to come again, by event id
 	owed     *deadLetters          // dead letters that are not acknowledged
 	parked   *parkedKeys           // nil unless on_poison is halt-key
+	text     bool                  // the stream cannot be read in binary
 }
 
 // New returns a relay for cfg, which it validates. It connects to nothing.
@@ -177,6 +178,9 @@ func (r *Relay) sessions(ctx context.Context) {
 			failures = 0
 			wait = standbyInterval
 			r.standBy(ctx)
+		case errors.Is(err, errNeedsText) && !r.text:
+			r.text, wait = true, 0
+			r.log.Info("the stream goes on as text", "reason", err)
 		case errors.As(err, &refused):
 			r.verdicts[refused.id] = refused.err
 			if r.cfg.OnPoison == onPoisonHalt || refused.err.final {

@@ -2,8 +2,7 @@ package relay
 
 import (
 	"bytes"
-	"encoding/hex"
-	"fmt"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +29,7 @@ type Event struct {
 	CreatedAt []byte // as Postgres prints it, in UTC; empty where there is none
 	ExpiresAt time.Time
 
-	avro, fingerprint []byte // scratch of PayloadAvro and Fingerprint
+	scratch []byte
 }
 
 // Header is a name and a value.
@@ -97,23 +96,22 @@ func (r *Router) Route(c *Change, e *Event) (bool, error) {
 	return true, route.fill(c.New, e)
 }
 
-// outboxRoute reads a row of an outbox table. The indexes are -1 for columns that the
-// table does not have.
+// outboxRoute reads a row of an outbox table.
 type outboxRoute struct {
 	schema, table string
 	columns       ColumnsConfig
 
-	id, aggregateType, aggregateID, eventType int
-	payload, payloadAvro, fingerprint         int
-	headers, topic, expiresAt, createdAt      int
+	id, aggregateType, aggregateID, eventType routeColumn
+	payload, payloadAvro, fingerprint         routeColumn
+	headers, topic, expiresAt, createdAt      routeColumn
 }
 
 // bind finds the columns of rel.
 func (o *outboxRoute) bind(rel *Relation) error {
 	var missing, wrong []string
-	find := func(column string, types ...uint32) int {
+	find := func(column string, types ...uint32) routeColumn {
 		if column == "-" {
-			return -1
+			return routeColumn{at: -1}
 		}
 		i := slices.IndexFunc(rel.Columns, func(c Column) bool { return c.Name == column })
 		if i < 0 {
@@ -121,7 +119,11 @@ func (o *outboxRoute) bind(rel *Relation) error {
 		} else if len(types) > 0 && !slices.Contains(types, rel.Columns[i].TypeOID) {
 			wrong = append(wrong, column)
 		}
-		return i
+		c := routeColumn{at: i, name: column}
+		if i >= 0 {
+			c.form = binaryForms[rel.Columns[i].TypeOID]
+		}
+		return c
 	}
 	text := []uint32{pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.NameOID}
 	document := append([]uint32{pgtype.JSONOID, pgtype.JSONBOID}, text...)
@@ -153,48 +155,39 @@ func poison(format string, args ...any) *HaltError {
 	return halt(PoisonEvent, hintPoison, format, args...)
 }
 
-// fill reads a row.
+// fill reads a row. What stands in it is in e also where other things in it are wrong.
 func (o *outboxRoute) fill(row []Value, e *Event) error {
-	get := func(i int) []byte {
-		if i < 0 || row[i].Kind != ValueText {
-			return nil
-		}
-		return row[i].Data
-	}
+	r := rowReader{row: row, scratch: scratch(e.scratch)}
 	clear(e.Headers) // they hold on to the row before
 	*e = Event{
-		ID:            get(o.id),
-		AggregateType: get(o.aggregateType),
-		AggregateID:   get(o.aggregateID),
-		Type:          get(o.eventType),
-		Payload:       get(o.payload),
-		Topic:         get(o.topic),
-		CreatedAt:     get(o.createdAt),
+		ID:            r.text(o.id),
+		AggregateType: r.text(o.aggregateType),
+		AggregateID:   r.text(o.aggregateID),
+		Type:          r.text(o.eventType),
+		Payload:       r.text(o.payload),
+		Topic:         r.text(o.topic),
+		CreatedAt:     r.text(o.createdAt),
 		Headers:       e.Headers[:0],
-		avro:          scratch(e.avro),
-		fingerprint:   scratch(e.fingerprint),
+	}
+	if e.PayloadAvro = r.bytea(o.payloadAvro); e.PayloadAvro != nil {
+		e.Fingerprint = r.bytea(o.fingerprint)
+	}
+	headers, expires := r.text(o.headers), r.text(o.expiresAt)
+	e.scratch = r.scratch
+	switch {
+	case errors.Is(r.err, errNeedsText):
+		return r.err
+	case r.err != nil:
+		return poison("event %s: %w", e.ID, r.err)
 	}
 	var err error
-	if v := get(o.payloadAvro); v != nil {
-		if e.avro, err = appendBytea(e.avro, v); err != nil {
-			return poison("event %s: column %s: %w", e.ID, o.columns.PayloadAvro, err)
-		}
-		if e.avro == nil {
-			e.avro = []byte{} // a record without fields is no tombstone
-		}
-		e.PayloadAvro = e.avro
-		if e.fingerprint, err = appendBytea(e.fingerprint, get(o.fingerprint)); err != nil {
-			return poison("event %s: column %s: %w", e.ID, o.columns.SchemaFingerprint, err)
-		}
-		e.Fingerprint = e.fingerprint
-	}
-	if v := get(o.headers); v != nil {
-		if e.Headers, err = appendHeaders(e.Headers, v); err != nil {
+	if headers != nil {
+		if e.Headers, err = appendHeaders(e.Headers, headers); err != nil {
 			return poison("event %s: column %s: %w", e.ID, o.columns.Headers, err)
 		}
 	}
-	if v := get(o.expiresAt); v != nil {
-		if e.ExpiresAt, err = parseTimestamp(v); err != nil {
+	if expires != nil {
+		if e.ExpiresAt, err = parseTimestamp(expires); err != nil {
 			return poison("event %s: column %s: %w", e.ID, o.columns.ExpiresAt, err)
 		}
 	}
@@ -229,19 +222,6 @@ func scratch(b []byte) []byte {
 		return nil
 	}
 	return b[:0]
-}
-
-// appendBytea appends the bytes of a bytea in hex format: \x68656C6C6F.
-func appendBytea(dst, text []byte) ([]byte, error) {
-	if len(text) < 2 || text[0] != '\\' || text[1] != 'x' {
-		return dst, fmt.Errorf("not bytea in hex format")
-	}
-	start := len(dst)
-	dst = slices.Grow(dst, hex.DecodedLen(len(text)-2))[:start+hex.DecodedLen(len(text)-2)]
-	if _, err := hex.Decode(dst[start:], text[2:]); err != nil {
-		return dst[:start], err
-	}
-	return dst, nil
 }
 
 // parseTimestamp reads a timestamptz as Postgres prints it under datestyle ISO and

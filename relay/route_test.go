@@ -133,8 +133,8 @@ func TestRouter_KeepsNothingOfALargeRow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if cap(e.avro) > maxScratch {
-		t.Errorf("%d bytes of scratch memory are kept", cap(e.avro))
+	if cap(e.scratch) > maxScratch {
+		t.Errorf("%d bytes of scratch memory are kept", cap(e.scratch))
 	}
 	for _, h := range e.Headers[len(e.Headers):cap(e.Headers)] {
 		if h.Name != nil || h.Value != nil {

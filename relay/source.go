@@ -27,6 +27,11 @@ const (
 	writeTimeout = 10 * time.Second
 	// farewellTimeout is how long the server may take to end the stream.
 	farewellTimeout = time.Second
+
+	// How Postgres refuses to send something in binary, an array perhaps whose elements have no
+	// such form.
+	pgUndefinedFunction = "42883"
+	pgNotSupported      = "0A000"
 )
 
 // errLinkDead is returned when the server has not even answered a request for a reply.
@@ -50,6 +55,7 @@ type Source struct {
 
 	slot        string
 	publication string
+	binary      bool   // values come in binary, where their type has such a form
 	notice      error  // what a WARNING on the connection means
 	waiting     string // for which standby, as the server says it
 
@@ -120,6 +126,7 @@ func (s *Source) start(ctx context.Context, confirmed LSN, timeout time.Duration
 		"proto_version '1'",
 		fmt.Sprintf("publication_names '%s'", quotePublication(s.publication)),
 		"messages 'true'",
+		fmt.Sprintf("binary '%t'", s.binary),
 	}
 	if bug(bugPublishUncommitted) {
 		args[0] = "proto_version '2', streaming 'on'"
@@ -274,7 +281,11 @@ func (s *Source) take(msg pgproto3.BackendMessage, cur *chunk) error {
 	case *pgproto3.CopyData:
 		return s.copyData(msg.Data, cur)
 	case *pgproto3.ErrorResponse:
-		return fmt.Errorf("replication stream: %w", postgresError(pgconn.ErrorResponseToPgError(msg)))
+		err := pgconn.ErrorResponseToPgError(msg)
+		if s.binary && (err.Code == pgUndefinedFunction || err.Code == pgNotSupported) {
+			return fmt.Errorf("replication stream: %w: %w", postgresError(err), errNeedsText)
+		}
+		return fmt.Errorf("replication stream: %w", postgresError(err))
 	case *pgproto3.NoticeResponse:
 		n := pgconn.Notice(*pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg)))
 		s.onNotice(&n)

@@ -1,0 +1,247 @@
+package relay
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// The stream carries values in binary where they can be read here, and as text elsewhere
+// (PostgreSQL manual, "Logical Streaming Replication Parameters", binary). That spares the
+// server the printing of timestamps and UUIDs, and both sides the hexadecimal digits of a
+// bytea. An event knows only the text of what is not a bytea: rows that are read by a query
+// come as text, and must become the same record.
+
+// binaryForm is how a value that travels in binary is read: by what the type's send function
+// writes.
+type binaryForm byte
+
+const (
+	formUnknown   binaryForm = iota
+	formText                 // the text itself
+	formJSONB                // a version, 1, and the text
+	formUUID                 // 16 bytes
+	formInt                  // two, four or eight bytes
+	formTimestamp            // microseconds since 2000-01-01
+	formBytes                // the bytes themselves
+)
+
+var binaryForms = map[uint32]binaryForm{
+	pgtype.TextOID: formText, pgtype.VarcharOID: formText, pgtype.BPCharOID: formText, pgtype.NameOID: formText,
+	pgtype.JSONOID: formText, pgtype.JSONBOID: formJSONB, pgtype.UUIDOID: formUUID,
+	pgtype.Int2OID: formInt, pgtype.Int4OID: formInt, pgtype.Int8OID: formInt,
+	pgtype.TimestamptzOID: formTimestamp, pgtype.ByteaOID: formBytes,
+}
+
+// errNeedsText is returned where the stream carries in binary what can be read as text only.
+// The next session asks for text.
+var errNeedsText = errors.New("the stream has to be read as text")
+
+// routeColumn is where a row has a column. The zero value, and one at a place below zero, is
+// one that the table does not have.
+type routeColumn struct {
+	at   int
+	form binaryForm
+	name string
+}
+
+// rowReader reads the columns of a row and remembers the first error; after it every column
+// is nil. Nil is also what a column is that is null, or that the table does not have.
+type rowReader struct {
+	row     []Value
+	scratch []byte // for what does not stand in the row as it is returned
+	err     error
+}
+
+// text returns the text of a column, as Postgres prints it under datestyle ISO and timezone
+// UTC.
+func (r *rowReader) text(c routeColumn) []byte {
+	if c.at < 0 {
+		return nil
+	}
+	switch v := &r.row[c.at]; v.Kind {
+	case ValueText:
+		return v.Data
+	case ValueBinary:
+		if c.form == formText {
+			return v.Data
+		}
+		return r.print(c, v.Data)
+	default:
+		return nil
+	}
+}
+
+// bytea returns the bytes of a bytea column.
+func (r *rowReader) bytea(c routeColumn) []byte {
+	if c.at < 0 || r.err != nil {
+		return nil
+	}
+	switch v := &r.row[c.at]; v.Kind {
+	case ValueText:
+		if r.scratch == nil {
+			r.scratch = []byte{} // a record without fields is no tombstone
+		}
+		start := len(r.scratch)
+		var err error
+		if r.scratch, err = appendBytea(r.scratch, v.Data); err != nil {
+			r.err = fmt.Errorf("column %s: %w", c.name, err)
+			return nil
+		}
+		return r.scratch[start:len(r.scratch):len(r.scratch)]
+	case ValueBinary:
+		return v.Data
+	default:
+		return nil
+	}
+}
+
+// print returns the text of a value that came in binary.
+func (r *rowReader) print(c routeColumn, data []byte) []byte {
+	if c.form == formJSONB && len(data) > 0 && data[0] == 1 {
+		return data[1:]
+	}
+	start, ok := len(r.scratch), true
+	switch {
+	case c.form == formUUID && len(data) == 16:
+		r.scratch = appendUUID(r.scratch, data)
+	case c.form == formTimestamp && len(data) == 8:
+		r.scratch = appendTimestamp(r.scratch, int64(binary.BigEndian.Uint64(data)))
+	case c.form == formInt:
+		r.scratch, ok = appendInt(r.scratch, data)
+	default:
+		ok = false
+	}
+	if !ok {
+		if r.err == nil {
+			r.err = fmt.Errorf("column %s: %d bytes of a form that is not known: %w", c.name, len(data), errNeedsText)
+		}
+		return nil
+	}
+	return r.scratch[start:len(r.scratch):len(r.scratch)]
+}
+
+// appendBytea appends the bytes of a bytea in hex format: \x68656C6C6F.
+func appendBytea(dst, text []byte) ([]byte, error) {
+	if len(text) < 2 || text[0] != '\\' || text[1] != 'x' {
+		return dst, errors.New("not bytea in hex format")
+	}
+	start := len(dst)
+	dst = slices.Grow(dst, hex.DecodedLen(len(text)-2))[:start+hex.DecodedLen(len(text)-2)]
+	if _, err := hex.Decode(dst[start:], text[2:]); err != nil {
+		return dst[:start], err
+	}
+	return dst, nil
+}
+
+// appendUUID appends the text of a UUID.
+func appendUUID(dst, id []byte) []byte {
+	first, second := hexDigits(id), hexDigits(id[4:])
+	third, last := hexDigits(id[8:]), hexDigits(id[12:])
+	text := binary.BigEndian
+	dst = append(text.AppendUint64(dst, first), '-')
+	dst = append(text.AppendUint32(dst, uint32(second>>32)), '-')
+	dst = append(text.AppendUint32(dst, uint32(second)), '-')
+	dst = append(text.AppendUint32(dst, uint32(third>>32)), '-')
+	return text.AppendUint64(text.AppendUint32(dst, uint32(third)), last)
+}
+
+// hexDigits returns the eight hexadecimal digits of the first four bytes, all at once: each
+// half of a byte is moved into a byte of its own, and those above 9 leap from '9' to 'a'.
+func hexDigits(b []byte) uint64 {
+	v := uint64(binary.BigEndian.Uint32(b))
+	v = v<<16&0x0000FFFF_00000000 | v&0x0000FFFF
+	v = v<<8&0x00FF0000_00FF0000 | v&0x000000FF_000000FF
+	v = v<<4&0x0F000F00_0F000F00 | v&0x000F000F_000F000F
+	const each = 0x01010101_01010101
+	above := (v + 6*each) >> 4 & each // 1 where it is
+	return v + '0'*each + above*('a'-'9'-1)
+}
+
+// appendInt appends the digits of an integer of two, four or eight bytes.
+func appendInt(dst, data []byte) (_ []byte, ok bool) {
+	var n int64
+	switch len(data) {
+	case 2:
+		n = int64(int16(binary.BigEndian.Uint16(data)))
+	case 4:
+		n = int64(int32(binary.BigEndian.Uint32(data)))
+	case 8:
+		n = int64(binary.BigEndian.Uint64(data))
+	default:
+		return dst, false
+	}
+	return strconv.AppendInt(dst, n, 10), true
+}
+
+// appendTimestamp appends a time of so many microseconds since 2000-01-01.
+func appendTimestamp(dst []byte, us int64) []byte {
+	switch us {
+	case math.MaxInt64:
+		return append(dst, "infinity"...)
+	case math.MinInt64:
+		return append(dst, "-infinity"...)
+	}
+	const day = 86400e6
+	days, rest := us/day, us%day
+	if rest < 0 {
+		days, rest = days-1, rest+day
+	}
+	year, month, dayOfMonth := time.Unix(postgresEpoch+days*86400, 0).UTC().Date()
+	if year < 1 || year > 9999 {
+		return appendDistantTime(dst, postgresTime(us))
+	}
+	// A third of the time that Go's own formatting takes.
+	const form = "YYYY-MM-DD hh:mm:ss.uuuuuu" + utc
+	dst = append(dst, form...)
+	text, second, micro := dst[len(dst)-len(form):], uint32(rest/1e6), uint32(rest%1e6)
+	putDigits(text, 0, uint32(year)/100)
+	putDigits(text, 2, uint32(year)%100)
+	putDigits(text, 5, uint32(month))
+	putDigits(text, 8, uint32(dayOfMonth))
+	putDigits(text, 11, second/3600)
+	putDigits(text, 14, second/60%60)
+	putDigits(text, 17, second%60)
+	putDigits(text, 20, micro/10000)
+	putDigits(text, 22, micro/100%100)
+	putDigits(text, 24, micro%100)
+	if micro%10 != 0 {
+		return dst
+	}
+	dst = dst[:len(dst)-len(utc)]
+	if micro == 0 {
+		return append(dst[:len(dst)-len(".uuuuuu")], utc...)
+	}
+	for dst[len(dst)-1] == '0' { // what the server leaves out
+		dst = dst[:len(dst)-1]
+	}
+	return append(dst, utc...)
+}
+
+const utc = "+00"
+
+// putDigits writes a number below 100.
+func putDigits(text []byte, at int, n uint32) {
+	text[at], text[at+1] = byte('0'+n/10), byte('0'+n%10)
+}
+
+// appendDistantTime appends a time before the year 1, which is 1 BC, or after 9999.
+func appendDistantTime(dst []byte, t time.Time) []byte {
+	const form = "2006-01-02 15:04:05.999999" + utc
+	year := t.Year()
+	if year > 0 {
+		return t.AppendFormat(dst, form)
+	}
+	const cycle = 400 // years, after which the calendar repeats itself
+	from := len(dst)
+	dst = t.AddDate((1-year/cycle)*cycle, 0, 0).AppendFormat(dst, form)
+	copy(dst[from:], fmt.Sprintf("%04d", 1-year))
+	return append(dst, " BC"...)
+}
