@@ -152,9 +152,10 @@ func TestRowReader_PrintsAsPostgresDoes(t *testing.T) {
 		}
 		var text string
 		var sent []byte
+		var second printedSecond
 		c, n := routeColumn{form: binaryForms[oid]}, 0
 		_, err = pgx.ForEachRow(rows, []any{&text, &sent}, func() error {
-			r := rowReader{row: []Value{{Kind: ValueBinary, Data: sent}}, scratch: []byte("before")}
+			r := rowReader{row: []Value{{Kind: ValueBinary, Data: sent}}, scratch: []byte("before"), second: &second}
 			if got := r.text(c); string(got) != text || r.err != nil {
 				t.Errorf("type %d: %x is printed as %q instead of %q (%v)", oid, sent, got, text, r.err)
 			}
@@ -201,7 +202,7 @@ func FuzzRowReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, form, kind byte, data []byte) {
 		c := routeColumn{form: binaryForm(form % 7), name: "c"}
 		before := []byte("before")
-		r := rowReader{row: []Value{{Kind: ValueKind(kind), Data: data}}, scratch: before}
+		r := rowReader{row: []Value{{Kind: ValueKind(kind), Data: data}}, scratch: before, second: new(printedSecond)}
 		text := r.text(c)
 		if (r.err == nil) != (text != nil) && (kind == byte(ValueBinary) || kind == byte(ValueText) && data != nil) {
 			t.Errorf("%q and %v", text, r.err)
@@ -218,7 +219,7 @@ func FuzzRowReader(f *testing.F) {
 				}
 			}
 		}
-		r = rowReader{row: r.row, scratch: before}
+		r = rowReader{row: r.row, scratch: before, second: new(printedSecond)}
 		if b := r.bytea(c); kind == byte(ValueText) && r.err == nil && len(b) != (len(data)-2)/2 {
 			t.Errorf("%q became %x", data, b)
 		}

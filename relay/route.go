@@ -30,6 +30,7 @@ type Event struct {
 	ExpiresAt time.Time
 
 	scratch []byte
+	second  printedSecond
 }
 
 // Header is a name and a value.
@@ -157,7 +158,7 @@ func poison(format string, args ...any) *HaltError {
 
 // fill reads a row. What stands in it is in e also where other things in it are wrong.
 func (o *outboxRoute) fill(row []Value, e *Event) error {
-	r := rowReader{row: row, scratch: scratch(e.scratch)}
+	r := rowReader{row: row, scratch: scratch(e.scratch), second: &e.second}
 	clear(e.Headers) // they hold on to the row before
 	*e = Event{
 		ID:            r.text(o.id),
@@ -168,6 +169,7 @@ func (o *outboxRoute) fill(row []Value, e *Event) error {
 		Topic:         r.text(o.topic),
 		CreatedAt:     r.text(o.createdAt),
 		Headers:       e.Headers[:0],
+		second:        e.second,
 	}
 	if e.PayloadAvro = r.bytea(o.payloadAvro); e.PayloadAvro != nil {
 		e.Fingerprint = r.bytea(o.fingerprint)
