@@ -208,26 +208,22 @@ func (c *catalog) drift(now *catalog, cfg *Config) error {
 	return nil
 }
 
-// readableInBinary reports whether everything that the publication names can be sent in binary,
-// as far as is known, and the columns of events be read so. What the server prints as text
-// even then, types of which it knows no binary form, is no reason against it.
-func readableInBinary(ctx context.Context, conn *pgx.Conn, cfg *Config) (bool, error) {
-	types := slices.Collect(maps.Keys(binaryForms))
+// readableInBinary reports whether the columns of events can be read in binary, and the others
+// of the table be sent so, as far as is known. It looks at nothing but system catalogs, for it
+// must not wait for those who alter a table: what is published beside this one shows in the
+// stream. That a type has no binary form is no reason against it; the server sends text then.
+func (c *catalog) readableInBinary(ctx context.Context, conn *pgx.Conn, cfg *Config) (bool, error) {
 	var readable bool
 	err := conn.QueryRow(ctx, `
 		SELECT NOT EXISTS (
-			SELECT FROM pg_publication_tables p
-			JOIN pg_namespace n ON n.nspname = p.schemaname
-			JOIN pg_class c ON c.relname = p.tablename AND c.relnamespace = n.oid
-			JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-			JOIN pg_type t ON t.oid = a.atttypid
-			WHERE p.pubname = $1 AND NOT CASE
-				WHEN c.oid = to_regclass($2) AND a.attname = ANY($3) THEN t.oid = ANY($4)
+			SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+			WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND NOT CASE
+				WHEN a.attname = ANY($2) THEN t.oid = ANY($3)
 				ELSE t.typtype IN ('b', 'e') AND t.typcategory <> 'A' -- what others are made of may have no binary form
 			END)`,
-		cfg.Postgres.Publication, quoteTable(cfg.Outbox.Table), cfg.Outbox.Columns.names(), types).Scan(&readable)
+		c.TableOID, cfg.Outbox.Columns.names(), slices.Collect(maps.Keys(binaryForms))).Scan(&readable)
 	if err != nil {
-		return false, fmt.Errorf("look up the types of publication %q: %w", cfg.Postgres.Publication, postgresError(err))
+		return false, fmt.Errorf("look up the types of table %s: %w", cfg.Outbox.Table, postgresError(err))
 	}
 	return readable, nil
 }

@@ -44,16 +44,15 @@ var binaryForms = map[uint32]binaryForm{
 // The next session asks for text.
 var errNeedsText = errors.New("the stream has to be read as text")
 
-// routeColumn is where a row has a column. The zero value, and one at a place below zero, is
-// one that the table does not have.
+// routeColumn is where a row has a column, below zero for one that the table does not have.
 type routeColumn struct {
 	at   int
 	form binaryForm
 	name string
 }
 
-// rowReader reads the columns of a row and remembers the first error; after it every column
-// is nil. Nil is also what a column is that is null, or that the table does not have.
+// rowReader reads the columns of a row and remembers the first error. Nil is what a column is
+// that cannot be read, that is null or that the table does not have.
 type rowReader struct {
 	row     []Value
 	scratch []byte // for what does not stand in the row as it is returned
@@ -82,7 +81,7 @@ func (r *rowReader) text(c routeColumn) []byte {
 
 // bytea returns the bytes of a bytea column.
 func (r *rowReader) bytea(c routeColumn) []byte {
-	if c.at < 0 || r.err != nil {
+	if c.at < 0 {
 		return nil
 	}
 	switch v := &r.row[c.at]; v.Kind {
@@ -93,7 +92,9 @@ func (r *rowReader) bytea(c routeColumn) []byte {
 		start := len(r.scratch)
 		var err error
 		if r.scratch, err = appendBytea(r.scratch, v.Data); err != nil {
-			r.err = fmt.Errorf("column %s: %w", c.name, err)
+			if r.err == nil {
+				r.err = fmt.Errorf("column %s: %w", c.name, err)
+			}
 			return nil
 		}
 		return r.scratch[start:len(r.scratch):len(r.scratch)]
@@ -115,6 +116,8 @@ func (r *rowReader) print(c routeColumn, data []byte) []byte {
 		r.scratch = appendUUID(r.scratch, data)
 	case c.form == formTimestamp && len(data) == 8:
 		r.scratch = r.second.appendTimestamp(r.scratch, int64(binary.BigEndian.Uint64(data)))
+	case c.form == formBytes:
+		r.scratch = hex.AppendEncode(append(r.scratch, `\x`...), data)
 	case c.form == formInt:
 		r.scratch, ok = appendInt(r.scratch, data)
 	default:

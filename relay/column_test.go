@@ -1,7 +1,7 @@
 package relay
 
 import (
-	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,9 +9,11 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/postrider/postrider/internal/testserver"
@@ -55,6 +57,8 @@ func TestRouter_ReadsTheSameEventInBinaryAsInText(t *testing.T) {
 	avro := map[string]string{"payload": "NULL", "payload_avro": `\x00ff0a`, "schema_fingerprint": `\x` + strings.Repeat("01fe", 16)}
 	keyed := outboxRelation()
 	keyed.Columns[0].TypeOID, keyed.Columns[2].TypeOID = pgtype.Int8OID, pgtype.Int2OID
+	keyedByBytes := outboxRelation()
+	keyedByBytes.Columns[2].TypeOID = pgtype.ByteaOID
 	strange := outboxRelation()
 	for i, oid := range map[int]uint32{0: pgtype.VarcharOID, 1: pgtype.NameOID, 2: pgtype.UUIDOID, 3: pgtype.BPCharOID, 4: pgtype.JSONBOID} {
 		strange.Columns[i].TypeOID = oid
@@ -70,6 +74,7 @@ func TestRouter_ReadsTheSameEventInBinaryAsInText(t *testing.T) {
 		"never expires":      outboxRow(outboxRelation(), map[string]string{"expires_at": "infinity"}),
 		"numbers as keys":    outboxRow(keyed, map[string]string{"id": "-9223372036854775808", "aggregate_id": "-7"}),
 		"other types":        outboxRow(strange, map[string]string{"id": "42", "aggregate_id": eventID, "event_type": "padded  "}),
+		"bytes as a key":     outboxRow(keyedByBytes, map[string]string{"aggregate_id": `\x00ff`}),
 		"what is no payload": outboxRow(outboxRelation(), map[string]string{"payload": "null", "headers": `{}`, "topic": ""}),
 	} {
 		r, _ := newTestRouter(t, minimalConfig(), c.Relation)
@@ -83,6 +88,33 @@ func TestRouter_ReadsTheSameEventInBinaryAsInText(t *testing.T) {
 		}
 		if diff := cmp.Diff(text, binary, ignoreScratch); diff != "" {
 			t.Errorf("%s (-text +binary):\n%s", name, diff)
+		}
+	}
+}
+
+// Neighbours share what was printed for the row before, of two columns in turn.
+func TestRouter_ReadsTimesOfOneRowAfterTheOther(t *testing.T) {
+	t.Parallel()
+	rel := outboxRelation()
+	r, _ := newTestRouter(t, minimalConfig(), rel)
+	var text, inBinary Event
+	for i, created := range []string{
+		"2026-11-21 05:00:00.123456+00", "2026-11-21 05:00:00.9+00", "2026-11-21 05:00:01+00", "1999-12-31 23:59:59.999999+00",
+		"2000-01-01 00:00:00+00", "infinity", "2000-01-01 00:00:00.5+00", "0044-03-15 00:00:00+00 BC", "2026-11-21 05:00:00+00",
+	} {
+		values := map[string]string{"created_at": created}
+		if i%2 == 0 {
+			values["expires_at"] = "2026-11-22 00:00:00.5+00"
+		}
+		c := outboxRow(rel, values)
+		if _, err := r.Route(c, &text); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Route(binaryRow(t, c), &inBinary); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(text, inBinary, ignoreScratch); diff != "" {
+			t.Errorf("row %d (-text +binary):\n%s", i, diff)
 		}
 	}
 }
@@ -188,7 +220,7 @@ func TestRowReader_PrintsAsPostgresDoes(t *testing.T) {
 	check(pgtype.VarcharOID, `SELECT v, varcharsend(v::varchar) FROM unnest($1::text[]) v`, []string{"", "grüße "})
 	check(pgtype.BPCharOID, `SELECT v, bpcharsend(v::char(5)) FROM unnest($1::text[]) v`, []string{"ab   ", "grüße"})
 	check(pgtype.NameOID, `SELECT v, namesend(v::name) FROM unnest($1::text[]) v`, []string{"", "grüße"})
-	check(pgtype.ByteaOID, `SELECT encode(v::bytea, 'escape'), byteasend(v::bytea) FROM unnest($1::text[]) v`, []string{})
+	check(pgtype.ByteaOID, `SELECT v::bytea::text, byteasend(v::bytea) FROM unnest($1::text[]) v`, []string{"", `\x00ff0a`})
 }
 
 // FuzzRowReader reads any bytes as a value of any type. What can be read must be what they
@@ -214,8 +246,12 @@ func FuzzRowReader(f *testing.F) {
 					t.Errorf("%x became %s", data, text)
 				}
 			case formTimestamp:
-				if at, err := parseTimestamp(text); err != nil && !bytes.Contains(text, []byte("-")) {
-					t.Errorf("%x became %s, %v %v", data, text, at, err)
+				if at, err := time.Parse("2006-01-02 15:04:05.999999-07", string(text)); err == nil {
+					if us := at.UnixMicro() - postgresEpoch*1e6; us != int64(binary.BigEndian.Uint64(data)) {
+						t.Errorf("%x became %s", data, text)
+					}
+				} else if us := int64(binary.BigEndian.Uint64(data)); us > -63e15 && us < 250e15 { // years of four digits
+					t.Errorf("%x became %s: %v", data, text, err)
 				}
 			}
 		}
@@ -227,4 +263,21 @@ func FuzzRowReader(f *testing.F) {
 			t.Error("what stood in the scratch memory has changed")
 		}
 	})
+}
+
+func TestSource_TakesForAFaultOfBinaryOnlyWhatMayBeOne(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{
+		"42883": true, "0A000": true, "XX000": true, "22003": true, "54000": true, // from a send function
+		"57P01": false, "53100": false, "58P01": false, "55006": false, "08P01": false, // the server's own
+		"42501": false, "42704": false, "28P01": false, // halts
+		"": false,
+	} {
+		if got := maybeOfBinary(postgresError(&pgconn.PgError{Code: code})); got != want {
+			t.Errorf("%s: %t, want %t", code, got, want)
+		}
+	}
+	if maybeOfBinary(errors.New("connection reset")) {
+		t.Error("an error that is not the server's")
+	}
 }

@@ -150,55 +150,70 @@ func TestRelay_ReadsAsTextWhatItCannotReadInBinary(t *testing.T) {
 	const (
 		numericKeys = `ALTER TABLE outbox ALTER COLUMN aggregate_id TYPE numeric USING aggregate_id::numeric`
 		// There is no binary form of an aclitem, and Postgres learns that from the first of them.
-		acls = `ALTER TABLE outbox ADD COLUMN acl aclitem[] DEFAULT '{=r/postgres}'`
+		acls      = `ALTER TABLE outbox ADD COLUMN acl aclitem[]`
+		aclOfLast = `UPDATE next SET acl = '{=r/postgres}' WHERE (payload ->> 'seq') = '5'`
+		beside    = `CREATE TABLE beside (acl aclitem[])`
 	)
+	policies := map[string]func(*relay.Config){
+		"dead-letter": func(*relay.Config) {},
+		"halt-key":    func(c *relay.Config) { c.OnPoison = "halt-key" },
+	}
 	for name, tc := range map[string]struct {
-		before, later string
-		binary        bool // the stream begins so
+		before, later string // what happens to the table before the stream begins, and in it
+		change        string // to the rows of the second transaction
+		binary, text  bool   // how the stream begins, and whether it goes on as text
 	}{
 		"a key of a type it does not know":        {before: numericKeys},
-		"a key that becomes so in the stream":     {later: numericKeys, binary: true},
-		"a column that cannot be sent":            {before: acls},
-		"a column that comes in the stream":       {later: acls, binary: true},
-		"a table beside it that cannot be sent":   {before: `CREATE TABLE beside (acl aclitem[])`, later: `INSERT INTO beside VALUES ('{=r/postgres}')`},
+		"a key that becomes so in the stream":     {later: numericKeys, binary: true, text: true},
+		"a column that cannot be sent":            {before: acls, change: aclOfLast},
+		"a column that comes in the stream":       {later: acls, change: aclOfLast, binary: true, text: true},
+		"a column that stays null":                {later: acls, binary: true},
+		"a table beside it that cannot be sent":   {before: beside, later: `INSERT INTO beside VALUES ('{=r/postgres}')`, binary: true, text: true},
 		"types whose binary form nobody looks at": {before: `ALTER TABLE outbox ADD COLUMN n numeric DEFAULT 7, ADD COLUMN at time DEFAULT '12:00'`, binary: true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t)
-			if tc.before != "" {
-				f.exec(tc.before)
-			}
-			f.exec(`CREATE PUBLICATION ` + pgx.Identifier{"postrider_" + f.cfg.Name}.Sanitize() + ` FOR ALL TABLES WITH (publish_via_partition_root = true)`)
-			r := f.start()
-			r.untilStreaming()
-			if want := fmt.Sprintf("binary=%t", tc.binary); !strings.Contains(r.logs.String(), want) {
-				t.Errorf("the stream did not begin with %s", want)
-			}
-			emit := func(from, to int) {
-				f.exec(fmt.Sprintf(`INSERT INTO outbox (aggregate_type, aggregate_id, event_type, payload, headers)
-					SELECT 'order', 42, 'order.created', json_build_object('seq', s), '{"tenant": "acme"}' FROM generate_series(%d, %d) s`, from, to))
-			}
-			emit(1, 3)
-			if tc.later != "" {
-				f.exec(tc.later)
-			}
-			emit(4, 5)
-			emit(6, 6)
-			for i, record := range f.consume(f.topic, 6) {
-				if _, seq := decodeSeq(t, record.Value); seq != int64(i+1) || string(record.Key) != "42" || header(record, "tenant") != "acme" {
-					t.Errorf("record %d is event %d of %s with %+v", i, seq, record.Key, record.Headers)
+		for policy, with := range policies {
+			t.Run(name+"/"+policy, func(t *testing.T) {
+				t.Parallel()
+				f := newFixture(t)
+				if tc.before != "" {
+					f.exec(tc.before)
 				}
-			}
-			s := r.until("all acknowledged", func(s relay.StatusReport) bool { return s.Published >= 6 })
-			if s.Published != 6 || len(s.Troubles) > 0 {
-				t.Errorf("%d records for 6 events, troubles %+v", s.Published, s.Troubles)
-			}
-			switched := strings.Contains(r.logs.String(), "goes on as text")
-			if want := tc.binary && tc.later != ""; switched != want {
-				t.Errorf("went on as text: %t, want %t", switched, want)
-			}
-		})
+				f.exec(`CREATE PUBLICATION ` + pgx.Identifier{"postrider_" + f.cfg.Name}.Sanitize() + ` FOR ALL TABLES WITH (publish_via_partition_root = true)`)
+				r := f.start(func(c *relay.Config) { deadLetterTopic(c, testserver.Topic(t, 1)) }, with)
+				r.untilStreaming()
+				if want := fmt.Sprintf("binary=%t", tc.binary); !strings.Contains(r.logs.String(), want) {
+					t.Errorf("the stream did not begin with %s", want)
+				}
+				emit := func(from, to int, change string) {
+					f.exec(`CREATE TEMP TABLE next (LIKE outbox INCLUDING DEFAULTS)`)
+					f.exec(fmt.Sprintf(`INSERT INTO next (aggregate_type, aggregate_id, event_type, payload, headers)
+						SELECT 'order', 42, 'order.created', json_build_object('seq', s), '{"tenant": "acme"}' FROM generate_series(%d, %d) s`, from, to))
+					if change != "" {
+						f.exec(change)
+					}
+					f.exec(`INSERT INTO outbox SELECT * FROM next ORDER BY payload ->> 'seq'`)
+					f.exec(`DROP TABLE next`)
+				}
+				emit(1, 3, "")
+				if tc.later != "" {
+					f.exec(tc.later)
+				}
+				emit(4, 6, tc.change)
+				emit(7, 7, "")
+				for i, record := range f.consume(f.topic, 7) {
+					if _, seq := decodeSeq(t, record.Value); seq != int64(i+1) || string(record.Key) != "42" || header(record, "tenant") != "acme" {
+						t.Errorf("record %d is event %d of %s with %+v", i, seq, record.Key, record.Headers)
+					}
+				}
+				s := r.until("all acknowledged", func(s relay.StatusReport) bool { return s.Published >= 7 })
+				if s.Published != 7 || s.DeadLettered != 0 || len(s.Troubles) > 0 {
+					t.Errorf("%d records and %d dead letters for 7 events, troubles %+v", s.Published, s.DeadLettered, s.Troubles)
+				}
+				if switched := strings.Contains(r.logs.String(), "goes on as text"); switched != tc.text {
+					t.Errorf("went on as text: %t, want %t", switched, tc.text)
+				}
+			})
+		}
 	}
 }
 
@@ -230,7 +245,11 @@ func TestRelay_RowsOfTheSnapshotAndOfTheStreamBecomeTheSameRecord(t *testing.T) 
 			       '2026-11-22 05:06:07+00'::timestamptz + us * interval '1 us' FROM unnest('{0,1,120000,123456}'::int[]) us`)
 	}
 	insert()
-	f.start().untilStreaming()
+	r := f.start()
+	r.untilStreaming()
+	if !strings.Contains(r.logs.String(), "binary=true") {
+		t.Error("the stream is not binary")
+	}
 	f.exec(`DELETE FROM outbox`)
 	insert()
 	records := f.consume(f.topic, 8)
@@ -240,7 +259,7 @@ func TestRelay_RowsOfTheSnapshotAndOfTheStreamBecomeTheSameRecord(t *testing.T) 
 				t.Errorf("event %d: header %s is %q in the stream and was %q in the snapshot", i, h.Key, h.Value, want)
 			}
 		}
-		if !bytes.Equal(record.Value, records[i].Value) || len(record.Headers) != len(records[i].Headers) {
+		if !bytes.Equal(record.Key, records[i].Key) || !bytes.Equal(record.Value, records[i].Value) || len(record.Headers) != len(records[i].Headers) {
 			t.Errorf("event %d differs", i)
 		}
 	}

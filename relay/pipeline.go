@@ -180,7 +180,11 @@ func (p *pipeline) read(stop, finish context.Context) error {
 		return nil
 	}
 	if !p.relay.text {
-		if p.source.binary, err = readableInBinary(stop, p.conn, cfg); err != nil {
+		p.source.binary, err = p.facts.readableInBinary(stop, p.conn, cfg)
+		switch {
+		case stop.Err() != nil:
+			return nil //nolint:nilerr // told to stop in the middle
+		case err != nil:
 			return err
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// RawReader reads a slot as the relay does and throws everything away: how fast it reads is
+// RawReader reads a slot as the relay does, values in binary, and throws everything away: how fast it reads is
 // how fast Postgres can send, the upper bound for any relay on that slot. It confirms
 // nothing, so that the slot can be read again and again.
 //

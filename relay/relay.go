@@ -180,7 +180,8 @@ func (r *Relay) sessions(ctx context.Context) {
 			r.standBy(ctx)
 		case errors.Is(err, errNeedsText) && !r.text:
 			r.text, wait = true, 0
-			r.log.Info("the stream goes on as text", "reason", err)
+			r.status.setPhase(PhaseStarting)
+			r.log.Warn("the stream goes on as text, which costs more CPU", "reason", err)
 		case errors.As(err, &refused):
 			r.verdicts[refused.id] = refused.err
 			if r.cfg.OnPoison == onPoisonHalt || refused.err.final {

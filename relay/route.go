@@ -30,7 +30,7 @@ type Event struct {
 	ExpiresAt time.Time
 
 	scratch []byte
-	second  printedSecond
+	second  *printedSecond
 }
 
 // Header is a name and a value.
@@ -158,7 +158,10 @@ func poison(format string, args ...any) *HaltError {
 
 // fill reads a row. What stands in it is in e also where other things in it are wrong.
 func (o *outboxRoute) fill(row []Value, e *Event) error {
-	r := rowReader{row: row, scratch: scratch(e.scratch), second: &e.second}
+	if e.second == nil {
+		e.second = new(printedSecond)
+	}
+	r := rowReader{row: row, scratch: scratch(e.scratch), second: e.second}
 	clear(e.Headers) // they hold on to the row before
 	*e = Event{
 		ID:            r.text(o.id),

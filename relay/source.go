@@ -27,11 +27,6 @@ const (
 	writeTimeout = 10 * time.Second
 	// farewellTimeout is how long the server may take to end the stream.
 	farewellTimeout = time.Second
-
-	// How Postgres refuses to send something in binary, an array perhaps whose elements have no
-	// such form.
-	pgUndefinedFunction = "42883"
-	pgNotSupported      = "0A000"
 )
 
 // errLinkDead is returned when the server has not even answered a request for a reply.
@@ -281,11 +276,11 @@ func (s *Source) take(msg pgproto3.BackendMessage, cur *chunk) error {
 	case *pgproto3.CopyData:
 		return s.copyData(msg.Data, cur)
 	case *pgproto3.ErrorResponse:
-		err := pgconn.ErrorResponseToPgError(msg)
-		if s.binary && (err.Code == pgUndefinedFunction || err.Code == pgNotSupported) {
-			return fmt.Errorf("replication stream: %w: %w", postgresError(err), errNeedsText)
+		err := postgresError(pgconn.ErrorResponseToPgError(msg))
+		if s.binary && maybeOfBinary(err) {
+			err = fmt.Errorf("%w: %w", errNeedsText, err)
 		}
-		return fmt.Errorf("replication stream: %w", postgresError(err))
+		return fmt.Errorf("replication stream: %w", err)
 	case *pgproto3.NoticeResponse:
 		n := pgconn.Notice(*pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(msg)))
 		s.onNotice(&n)
@@ -297,6 +292,23 @@ func (s *Source) take(msg pgproto3.BackendMessage, cur *chunk) error {
 	default:
 		return fmt.Errorf("replication stream: unexpected %T", msg)
 	}
+}
+
+// maybeOfBinary reports whether an error of the server may come from sending values in binary:
+// an array whose elements have no such form, or a type of an extension that makes a mistake.
+// What is certain to have another cause is a halt, or of the classes of connections,
+// resources, objects in use, operators and the system (PostgreSQL manual, "PostgreSQL Error
+// Codes").
+func maybeOfBinary(err error) bool {
+	var pg *pgconn.PgError
+	if asHalt(err) != nil || !errors.As(err, &pg) || len(pg.Code) != 5 {
+		return false
+	}
+	switch pg.Code[:2] {
+	case "08", "53", "55", "57", "58":
+		return false
+	}
+	return true
 }
 
 // copyData reads the two messages of the streaming replication protocol (PostgreSQL manual,
