@@ -69,15 +69,19 @@ func (p *relayProcess) awaitPublished(events int) (first, last progress) {
 		if rest > 0 && last.events > first.events {
 			// A look costs the relay a tenth of a millisecond and more: there are few of them until
 			// the end is near.
-			time.Sleep(min(time.Duration(float64(rest)/rate(first, last)*float64(time.Second))/2, longestLook))
+			left := time.Duration(float64(rest) / rate(first, last) * float64(time.Second))
+			select {
+			case <-time.After(min(left/2, longestPause)):
+			case <-p.exited:
+			}
 		}
 		return rest <= 0, last.events
 	})
 	return first, last
 }
 
-// longestLook is how long a drain is left alone at most.
-const longestLook = 250 * time.Millisecond
+// longestPause is how long a drain is left alone at most.
+const longestPause = 250 * time.Millisecond
 
 func (p *relayProcess) awaitStreaming() {
 	p.b.Helper()
