@@ -145,30 +145,6 @@ func appendBytea(dst, text []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// appendUUID appends the text of a UUID.
-func appendUUID(dst, id []byte) []byte {
-	first, second := hexDigits(id), hexDigits(id[4:])
-	third, last := hexDigits(id[8:]), hexDigits(id[12:])
-	text := binary.BigEndian
-	dst = append(text.AppendUint64(dst, first), '-')
-	dst = append(text.AppendUint32(dst, uint32(second>>32)), '-')
-	dst = append(text.AppendUint32(dst, uint32(second)), '-')
-	dst = append(text.AppendUint32(dst, uint32(third>>32)), '-')
-	return text.AppendUint64(text.AppendUint32(dst, uint32(third)), last)
-}
-
-// hexDigits returns the eight hexadecimal digits of the first four bytes, all at once: each
-// half of a byte is moved into a byte of its own, and those above 9 leap from '9' to 'a'.
-func hexDigits(b []byte) uint64 {
-	v := uint64(binary.BigEndian.Uint32(b))
-	v = v<<16&0x0000FFFF_00000000 | v&0x0000FFFF
-	v = v<<8&0x00FF0000_00FF0000 | v&0x000000FF_000000FF
-	v = v<<4&0x0F000F00_0F000F00 | v&0x000F000F_000F000F
-	const each = 0x01010101_01010101
-	above := (v + 6*each) >> 4 & each // 1 where it is
-	return v + '0'*each + above*('a'-'9'-1)
-}
-
 // appendInt appends the digits of an integer of two, four or eight bytes.
 func appendInt(dst, data []byte) (_ []byte, ok bool) {
 	var n int64

@@ -181,7 +181,7 @@ func (r *Relay) sessions(ctx context.Context) {
 		case errors.Is(err, errNeedsText) && !r.text:
 			r.text, wait = true, 0
 			r.status.setPhase(PhaseStarting)
-			r.log.Warn("the stream goes on as text, which costs more CPU", "reason", err)
+			r.log.Warn("the stream goes on as text, which costs more CPU and nothing else", "reason", err)
 		case errors.As(err, &refused):
 			r.verdicts[refused.id] = refused.err
 			if r.cfg.OnPoison == onPoisonHalt || refused.err.final {
