@@ -22,6 +22,9 @@ const (
 	nearby    = 50 * time.Microsecond
 	minWindow = 64 << 10
 	maxWindow = 1 << 20
+	// lowWater is from how many bytes on the kernel wakes us during a pause. It takes no more
+	// than half of the receive buffer.
+	lowWater = minWindow
 	// windowRate is what a window lets through, bytes a second: the window is what flows in a
 	// round trip at that rate. It is less than most servers can send, for a window that does
 	// not fill is of no use, and more than a greedy receiver gets of one-row transactions.
@@ -96,7 +99,9 @@ func (c *pacedConn) buffered() int { return c.w - c.r }
 func (c *pacedConn) Read(p []byte) (int, error) {
 	if c.r == c.w {
 		if c.paced {
-			c.stroke()
+			if err := c.stroke(); err != nil {
+				return 0, err
+			}
 		}
 		n, err := c.Conn.Read(c.buf)
 		c.r, c.w, c.last = 0, n, n
@@ -114,7 +119,7 @@ func (c *pacedConn) Read(p []byte) (int, error) {
 }
 
 // stroke waits until the window of a busy stream should be full.
-func (c *pacedConn) stroke() {
+func (c *pacedConn) stroke() error {
 	now := time.Now()
 	switch {
 	case c.last == 0 || !c.rate.busy(now):
@@ -126,8 +131,20 @@ func (c *pacedConn) stroke() {
 	}
 	// The window has been open since the last read, whatever was done meanwhile.
 	if wait := c.pause - now.Sub(c.lastRead); wait > 0 {
-		c.sleep(wait)
+		return c.rest(wait)
 	}
+	return nil
+}
+
+// rest waits. Whatever came meanwhile would wake this process each time, though nobody reads,
+// and push the server off its core: the kernel is told to keep quiet while there is little.
+func (c *pacedConn) rest(wait time.Duration) error {
+	quiet := setLowWater(c.Conn, lowWater) == nil // not every system can
+	c.sleep(wait)
+	if !quiet {
+		return nil
+	}
+	return setLowWater(c.Conn, 1)
 }
 
 // rateMeter tells a busy stream from a quiet one by the bytes of the last whole window.

@@ -46,6 +46,16 @@ func setWindow(c net.Conn, bytes int) error {
 	return nil
 }
 
+// setLowWater sets how many bytes must have come before the kernel says that there is something
+// to read (socket(7), SO_RCVLOWAT). A read that does not wait returns less.
+func setLowWater(c net.Conn, bytes int) error {
+	err := control(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, bytes) })
+	if err != nil {
+		return fmt.Errorf("set the receive buffer's low-water mark: %w", err)
+	}
+	return nil
+}
+
 // control calls do with the socket of c, if it has one.
 func control(c net.Conn, do func(fd int) error) error {
 	sc, ok := c.(syscall.Conn)

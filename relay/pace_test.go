@@ -249,6 +249,13 @@ func TestPacedConn_DoesNotPauseAfterWork(t *testing.T) {
 // loopback returns a connection over TCP that has carried something both ways.
 func loopback(t *testing.T) *net.TCPConn {
 	t.Helper()
+	c, _ := loopbackPair(t)
+	return c
+}
+
+// loopbackPair returns both ends of such a connection.
+func loopbackPair(t *testing.T) (near *net.TCPConn, far net.Conn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -259,7 +266,7 @@ func loopback(t *testing.T) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	far, err := l.Accept()
+	far, err = l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +279,7 @@ func loopback(t *testing.T) *net.TCPConn {
 			t.Fatal(err)
 		}
 	}
-	return c.(*net.TCPConn)
+	return c.(*net.TCPConn), far
 }
 
 func TestPacedConn_BeginsByTheDistanceOfTheServer(t *testing.T) {

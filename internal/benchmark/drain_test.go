@@ -54,14 +54,13 @@ func TestDrain_CPUThatIsNotKnownStaysSo(t *testing.T) {
 
 func TestStopwatch_CountsWhatIsMissingAndLeavesTheWarmUpOut(t *testing.T) {
 	t.Parallel()
-	start := time.Now()
 	w := NewStopwatch(10)
 	w.duplicates = 1
 	for n := range w.committed {
-		w.committed[n] = start
-		w.arrived[n] = start.Add(time.Duration(n) * time.Millisecond)
+		w.Committed(n, w.start.Add(time.Second))
+		w.arrived[n] = time.Second + time.Duration(n)*time.Millisecond
 	}
-	w.arrived[1], w.arrived[5] = time.Time{}, time.Time{}
+	w.arrived[1], w.arrived[5] = 0, 0
 	// 2, 3, 4, 6, 7, 8, 9 ms
 	want := &Latency{Events: 7, P50: 6, P99: 9, Max: 9, Missing: 2, Duplicate: 1}
 	if diff := cmp.Diff(want, w.Result(2), cmpopts.EquateApprox(1e-9, 0)); diff != "" {
