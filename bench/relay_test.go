@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/postrider/postrider/internal/benchmark"
 	"github.com/postrider/postrider/internal/testserver"
 	"github.com/postrider/postrider/relay"
 )
@@ -65,23 +66,19 @@ func (p *relayProcess) awaitPublished(events int) (first, last progress) {
 		if first.events == 0 {
 			first = last
 		}
-		rest := int64(events) - last.events
-		if rest > 0 && last.events > first.events {
-			// A look costs the relay a tenth of a millisecond and more: there are few of them until
-			// the end is near.
-			left := time.Duration(float64(rest) / rate(first, last) * float64(time.Second))
-			select {
-			case <-time.After(min(left/2, longestPause)):
-			case <-p.exited:
-			}
+		left := int64(events) - last.events
+		if left <= 0 {
+			return true, last.events
 		}
-		return rest <= 0, last.events
+		next := benchmark.NextLook(last.at.Sub(first.at), uint64(last.events-first.events), uint64(left))
+		select {
+		case <-time.After(next - pollInterval):
+		case <-p.exited:
+		}
+		return false, last.events
 	})
 	return first, last
 }
-
-// longestPause is how long a drain is left alone at most.
-const longestPause = 250 * time.Millisecond
 
 func (p *relayProcess) awaitStreaming() {
 	p.b.Helper()

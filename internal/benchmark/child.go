@@ -132,18 +132,17 @@ func (p *child) stop() error {
 	return os.RemoveAll(p.dir)
 }
 
-// await polls the relay's status until look is done with it. It gives up when the relay
-// ends, when it stands in a named halt, and when the mark that look returns stays the same
-// for too long.
-func (p *child) await(ctx context.Context, what string, look func(relay.StatusReport) (done bool, mark uint64)) error {
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
+// await asks for the relay's status until look is done with it, which says how soon to ask
+// again, 0 for not at all. It gives up when the relay ends, when it stands in a named halt,
+// and when the mark that look returns stays the same for too long.
+func (p *child) await(ctx context.Context, what string, look func(relay.StatusReport) (again time.Duration, mark uint64)) error {
 	moved, before := time.Now(), uint64(0)
 	for {
+		again := pollInterval
 		report, err := p.status(ctx)
 		if err == nil {
-			done, mark := look(report)
-			if done {
+			var mark uint64
+			if again, mark = look(report); again == 0 {
 				return nil
 			}
 			if mark != before {
@@ -159,7 +158,7 @@ func (p *child) await(ctx context.Context, what string, look func(relay.StatusRe
 			return fmt.Errorf("the relay stood still for %v before %s: %s%s", patience, what, report.Reason, p.lastLines())
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(again):
 		case <-p.process.Done():
 			return fmt.Errorf("the relay ended before %s%s", what, p.lastLines())
 		case <-ctx.Done():
@@ -169,8 +168,11 @@ func (p *child) await(ctx context.Context, what string, look func(relay.StatusRe
 }
 
 func (p *child) awaitStreaming(ctx context.Context) error {
-	return p.await(ctx, "it streamed", func(s relay.StatusReport) (done bool, mark uint64) {
-		return s.Phase == relay.PhaseStreaming, 0
+	return p.await(ctx, "it streamed", func(s relay.StatusReport) (again time.Duration, mark uint64) {
+		if s.Phase == relay.PhaseStreaming {
+			return 0, 0
+		}
+		return pollInterval, 0
 	})
 }
 

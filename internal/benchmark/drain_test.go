@@ -70,3 +70,21 @@ func TestStopwatch_CountsWhatIsMissingAndLeavesTheWarmUpOut(t *testing.T) {
 		t.Errorf("percentile of nothing is %v", p)
 	}
 }
+
+func TestNextLook_LeavesADrainAloneUntilItsEndIsNear(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		took         time.Duration
+		events, left uint64
+		want         time.Duration
+	}{
+		{0, 0, 1_000_000, 20 * time.Millisecond}, // nothing is known yet
+		{time.Second, 100_000, 900_000, 250 * time.Millisecond},
+		{9 * time.Second, 900_000, 20_000, 100 * time.Millisecond},
+		{10 * time.Second, 999_999, 1, 20 * time.Millisecond},
+	} {
+		if got := NextLook(tc.took, tc.events, tc.left); got.Round(time.Millisecond) != tc.want {
+			t.Errorf("%d events in %v, %d left: %v, want %v", tc.events, tc.took, tc.left, got, tc.want)
+		}
+	}
+}
