@@ -72,7 +72,7 @@ func (p *relayProcess) awaitPublished(events int) (first, last progress) {
 		}
 		next := benchmark.NextLook(last.at.Sub(first.at), uint64(last.events-first.events), uint64(left))
 		select {
-		case <-time.After(next - pollInterval):
+		case <-time.After(next):
 		case <-p.exited:
 		}
 		return false, last.events

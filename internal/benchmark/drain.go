@@ -103,14 +103,15 @@ func (b *bench) drain(ctx context.Context, slot string, perTransaction int, step
 
 // NextLook returns how soon to ask a relay for its status again that took so long for some
 // events and has others left. Each look costs it a tenth of a millisecond and more, so there
-// are few of them until the end is near.
+// are few of them until the end is near. A relay that has only begun may be about to be much
+// faster.
 func NextLook(took time.Duration, events, left uint64) time.Duration {
 	const longest = 250 * time.Millisecond
 	if events == 0 {
 		return pollInterval
 	}
 	rest := float64(took) * float64(left) / float64(events)
-	return max(pollInterval, time.Duration(min(rest/2, float64(longest))))
+	return max(pollInterval, min(took/4, time.Duration(min(rest/2, float64(longest)))))
 }
 
 // minWindow is the shortest time that figures are drawn from: CPU times have a tick of
@@ -121,9 +122,7 @@ const minWindow = 100 * time.Millisecond
 func (d *Drain) measure(samples []sample) {
 	first, last := samples[0], samples[len(samples)-1]
 	took, events := last.at.Sub(first.at), float64(last.published-first.published)
-	for _, s := range samples {
-		d.InFlight += float64(s.inFlight) / float64(len(samples))
-	}
+	d.InFlight = inFlight(samples)
 	if took < minWindow || events == 0 {
 		return
 	}
@@ -142,4 +141,17 @@ func (d *Drain) measure(samples []sample) {
 	d.RelayCPU, d.RelayCores = cost(last.relay - first.relay)
 	d.WalsenderCPU, d.WalsenderCores = cost(last.walsender - first.walsender)
 	_, d.MachineCores = cost(last.machine - first.machine)
+}
+
+// inFlight is how much was in flight on average. The samples are not equally far apart.
+func inFlight(samples []sample) float64 {
+	took := samples[len(samples)-1].at.Sub(samples[0].at).Seconds()
+	if took <= 0 {
+		return float64(samples[0].inFlight)
+	}
+	sum := 0.0
+	for n, s := range samples[1:] {
+		sum += float64(samples[n].inFlight+s.inFlight) / 2 * s.at.Sub(samples[n].at).Seconds()
+	}
+	return sum / took
 }

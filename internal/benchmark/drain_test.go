@@ -14,13 +14,13 @@ func TestDrain_MeasuresFromTheFirstAcknowledgementToTheLast(t *testing.T) {
 	d := Drain{Paced: Read{RowsPerSecond: 20_000}}
 	d.measure([]sample{
 		{at: start, published: 1000, relay: time.Second, walsender: 3 * time.Second, machine: time.Hour, inFlight: 400},
-		{at: start.Add(time.Second), published: 6000, relay: 2 * time.Second, walsender: 3500 * time.Millisecond, machine: time.Hour, inFlight: 800},
+		{at: start.Add(time.Second / 2), published: 6000, relay: 2 * time.Second, walsender: 3500 * time.Millisecond, machine: time.Hour, inFlight: 800},
 		{at: start.Add(2 * time.Second), published: 21_000, relay: 3 * time.Second, walsender: 4 * time.Second, machine: time.Hour + 3*time.Second, inFlight: 0},
 	})
 	want := Drain{
 		Paced: d.Paced, EventsPerSecond: known(10_000), Ratio: known(.5),
 		RelayCPU: known(100), WalsenderCPU: known(50), RelayCores: known(1), WalsenderCores: known(.5), MachineCores: known(1.5),
-		InFlight: 400, AckTime: known(40),
+		InFlight: 450, AckTime: known(45), // 600 for a quarter of the time, 400 for the rest
 	}
 	if diff := cmp.Diff(want, d, cmpopts.EquateApprox(1e-9, 0)); diff != "" {
 		t.Error(diff)
@@ -79,6 +79,7 @@ func TestNextLook_LeavesADrainAloneUntilItsEndIsNear(t *testing.T) {
 		want         time.Duration
 	}{
 		{0, 0, 1_000_000, 20 * time.Millisecond}, // nothing is known yet
+		{20 * time.Millisecond, 10, 3000, 20 * time.Millisecond},
 		{time.Second, 100_000, 900_000, 250 * time.Millisecond},
 		{9 * time.Second, 900_000, 20_000, 100 * time.Millisecond},
 		{10 * time.Second, 999_999, 1, 20 * time.Millisecond},
